@@ -66,7 +66,8 @@ clean:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'
 	$(BIN)/python -m pip install --no-build-isolation --editable '.[book,homework,bench,dev]'
-	$(BIN)/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json set-default-viewer
+	$(BIN)/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json \
+	    set-default-viewer markdown myst
 	@touch $@
 
 # The flags in setup.py are part of the generated C.
