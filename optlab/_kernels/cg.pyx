@@ -1,0 +1,313 @@
+"""The iteration of conjugate gradients for A x = b, with a preconditioner M that approximates the inverse of A.
+
+    r = b - A x,  z = M r,  d = z
+    1. q = A d,  curvature = d.q
+    2. step = r.z / d.q
+    3. r <- r - step q
+    4. z = M r,  beta = r.z / previous r.z
+    5. x <- x + step d,  d <- z + beta d
+
+Where A or M is compiled the loop runs without the interpreter. Where one is the user's, ``advance`` returns to ask for
+the product and goes on from there when it is called again.
+"""
+
+cimport numpy as cnp
+from cython cimport floating
+from libc.math cimport isfinite, sqrt
+from libc.string cimport memcpy
+
+from ._clones cimport CVOID
+from .matrix cimport Matrix, Operator
+
+cnp.import_array()
+
+# What advance() returns.
+NEED_A, NEED_M, PAUSED, CONVERGED, NOT_POSITIVE, M_NOT_POSITIVE, NOT_FINITE = range(7)
+
+cdef enum:
+    _NEED_A, _NEED_M, _PAUSED, _CONVERGED, _NOT_POSITIVE, _M_NOT_POSITIVE, _NOT_FINITE
+
+# Where advance() goes on.
+cdef enum:
+    AT_M, AFTER_M, AT_A, AFTER_A
+
+cdef struct Run:
+    Py_ssize_t n
+    const Matrix* A         # NULL: the user's
+    const Matrix* M         # NULL: the user's, or none
+    bint plain              # no M: z is r
+    bint first              # d = z, no beta yet
+    int where
+    Py_ssize_t products     # with A, so far
+    double rr, rz, dq, step, f, tolerance2, best_rr
+    void* b
+    void* x
+    void* r
+    void* d
+    void* q
+    void* z
+    void* best              # the x of the smallest residual before a rise
+
+
+cdef CVOID residual_step(Py_ssize_t n, double step, const floating* q, floating* r, double* rr) noexcept nogil:
+    """r <- r - step q, and r.r."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating> step
+    cdef double s = 0
+    for i in range(n):
+        r[i] -= a * q[i]
+        s += <double> r[i] * <double> r[i]
+    rr[0] = s
+
+
+cdef CVOID move(Py_ssize_t n, double step, const floating* d, floating* x) noexcept nogil:
+    """x <- x + step d."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating> step
+    for i in range(n):
+        x[i] += a * d[i]
+
+
+cdef CVOID move_and_turn(Py_ssize_t n, double step, double beta, const floating* z, floating* d,
+                         floating* x) noexcept nogil:
+    """x <- x + step d, then d <- z + beta d: one pass, d is read once."""
+    cdef Py_ssize_t i
+    cdef floating a = <floating> step, b = <floating> beta
+    for i in range(n):
+        x[i] += a * d[i]
+        d[i] = z[i] + b * d[i]
+
+
+cdef CVOID true_residual(Py_ssize_t n, const floating* b, const floating* x, const floating* q, floating* r, double* rr,
+                         double* f) noexcept nogil:
+    """From q = A x: r = b - q, r.r and f = x.A x / 2 - b.x = -x.(b + r) / 2."""
+    cdef Py_ssize_t i
+    cdef double s = 0, t = 0
+    for i in range(n):
+        r[i] = b[i] - q[i]
+        s += <double> r[i] * <double> r[i]
+        t += <double> x[i] * (<double> b[i] + <double> r[i])
+    rr[0] = s
+    f[0] = -0.5 * t
+
+
+cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
+    """xy = x.y."""
+    cdef Py_ssize_t i
+    cdef double s = 0
+    for i in range(n):
+        s += <double> x[i] * <double> y[i]
+    xy[0] = s
+
+
+cdef int iterate(Run* s, floating* x, Py_ssize_t stop, double* table, Py_ssize_t* done) noexcept nogil:
+    """Iterate until ``stop`` rows of ``table`` are filled; a row an iteration: f, norm of r, step, products with A."""
+    cdef floating* r = <floating*> s.r
+    cdef floating* d = <floating*> s.d
+    cdef floating* q = <floating*> s.q
+    cdef floating* z = <floating*> s.z
+    cdef double* row
+    cdef double rz = 0, rr
+    while True:
+        if s.where <= AFTER_M:
+            # 4. z = M r, beta = r.z / previous r.z
+            if s.plain:
+                rz = s.rr
+            elif s.where == AFTER_M:
+                dot(s.n, r, z, &rz)
+            elif s.M == NULL:
+                s.where = AFTER_M
+                return _NEED_M
+            else:
+                s.M.product(s.M, r, z, &rz)
+            # 5. x <- x + step d, d <- z + beta d
+            if not (rz > 0 and isfinite(rz)):
+                if not s.first:
+                    move(s.n, s.step, d, x)
+                return _M_NOT_POSITIVE if isfinite(rz) else _NOT_FINITE
+            if s.first:
+                memcpy(d, z, s.n * sizeof(floating))
+            else:
+                move_and_turn(s.n, s.step, rz / s.rz, z, d, x)
+            s.first = False
+            s.rz = rz
+            s.where = AT_A
+            if done[0] == stop:
+                return _PAUSED
+        # 1. q = A d, d.q
+        if s.where == AFTER_A:
+            dot(s.n, d, q, &s.dq)
+        elif s.A == NULL:
+            s.where = AFTER_A
+            return _NEED_A
+        else:
+            s.A.product(s.A, d, q, &s.dq)
+        s.products += 1
+        if not (s.dq > 0 and isfinite(s.dq)):
+            return _NOT_POSITIVE if isfinite(s.dq) else _NOT_FINITE
+        # 2. step = r.z / d.q
+        s.step = s.rz / s.dq
+        # 3. r <- r - step q
+        residual_step(s.n, s.step, q, r, &rr)
+        if not isfinite(rr):
+            return _NOT_FINITE
+        # x waits for d to be read in 5: here it still belongs to the previous residual.
+        if rr > s.rr and s.rr < s.best_rr:
+            memcpy(s.best, x, s.n * sizeof(floating))
+            s.best_rr = s.rr
+        s.rr = rr
+        s.f -= 0.5 * s.step * s.rz
+        row = table + 4 * done[0]
+        row[0] = s.f
+        row[1] = sqrt(rr)
+        row[2] = s.step
+        row[3] = s.products
+        done[0] += 1
+        if rr <= s.tolerance2:
+            move(s.n, s.step, d, x)
+            return _CONVERGED
+        s.where = AT_M
+
+
+cdef class Iteration:
+    """The state of one solve. ``A``, ``M``: an Operator, or None for the user's; ``plain``: there is no M at all.
+
+    ``b`` and ``x`` are vectors of one dtype in C order; ``x`` is overwritten.
+    """
+
+    cdef Run run
+    cdef Operator A
+    cdef Operator M
+    cdef Py_ssize_t stride
+    cdef cnp.ndarray b
+    cdef readonly cnp.ndarray x
+    cdef cnp.ndarray work
+    cdef bint single
+
+    def __init__(self, Operator A, Operator M, bint plain, cnp.ndarray b, cnp.ndarray x):
+        cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(b), n = b.shape[0]
+        # The offset keeps the vectors from competing for the same cache lines when n is a power of two.
+        self.stride = n + 24
+        cdef cnp.npy_intp total = 5 * self.stride
+        self.work = cnp.PyArray_EMPTY(1, &total, cnp.PyArray_TYPE(b), 0)
+        self.A, self.M, self.b, self.x = A, M, b, x
+        self.single = size == 4
+        cdef char* base = <char*> cnp.PyArray_DATA(self.work)
+        cdef Run* s = &self.run
+        s.n = n
+        s.A = NULL if A is None else &A.matrix
+        s.M = NULL if M is None else &M.matrix
+        s.plain = plain
+        s.b = cnp.PyArray_DATA(b)
+        s.x = cnp.PyArray_DATA(x)
+        s.r = base
+        s.d = base + self.stride * size
+        s.q = base + 2 * self.stride * size
+        s.best = base + 3 * self.stride * size
+        s.z = s.r if plain else base + 4 * self.stride * size
+        s.products = 0
+        s.best_rr = float("inf")
+
+    def _vector(self, Py_ssize_t k):
+        return self.work[k * self.stride:k * self.stride + self.run.n]
+
+    @property
+    def r(self):
+        return self._vector(0)
+
+    @property
+    def d(self):
+        return self._vector(1)
+
+    @property
+    def q(self):
+        return self._vector(2)
+
+    @property
+    def best(self):
+        return self._vector(3)
+
+    @property
+    def z(self):
+        return self._vector(4)
+
+    @property
+    def norm(self):
+        """The norm of r, recursive or true, whichever was computed last."""
+        return sqrt(self.run.rr)
+
+    @property
+    def best_norm(self):
+        """The smallest norm of r that was followed by a rise; ``best`` is its x."""
+        return sqrt(self.run.best_rr)
+
+    @property
+    def products(self):
+        """Products with A so far."""
+        return self.run.products
+
+    @property
+    def f(self):
+        """x.A x / 2 - b.x."""
+        return self.run.f
+
+    def start(self):
+        """r = b, for x = 0."""
+        memcpy(self.run.r, self.run.b, cnp.PyArray_NBYTES(self.b))
+        self.run.f = 0
+        with nogil:
+            if self.single:
+                dot(self.run.n, <const float*> self.run.r, <const float*> self.run.r, &self.run.rr)
+            else:
+                dot(self.run.n, <const double*> self.run.r, <const double*> self.run.r, &self.run.rr)
+        self._restart()
+
+    def restart(self):
+        """r = b - A x with every stored entry of A, which must be compiled or else already be multiplied into q."""
+        cdef Run* s = &self.run
+        cdef double unused
+        with nogil:
+            if s.A != NULL:
+                s.A.full(s.A, s.x, s.q, &unused)
+            s.products += 1
+            if self.single:
+                true_residual(s.n, <const float*> s.b, <const float*> s.x, <const float*> s.q, <float*> s.r, &s.rr, &s.f)
+            else:
+                true_residual(s.n, <const double*> s.b, <const double*> s.x, <const double*> s.q, <double*> s.r, &s.rr,
+                              &s.f)
+        self._restart()
+
+    cdef void _restart(self) noexcept:
+        self.run.where = AT_M
+        self.run.first = True
+
+    def record(self, cnp.ndarray table):
+        """Fill row 0 of ``table``: the start."""
+        cdef double* row = <double*> cnp.PyArray_DATA(table)
+        row[0] = self.run.f
+        row[1] = sqrt(self.run.rr)
+        row[2] = 0
+        row[3] = self.run.products
+        return 1
+
+    def advance(self, double tolerance, cnp.ndarray table, Py_ssize_t done, Py_ssize_t stop):
+        """Iterate until r.r <= tolerance^2 or ``stop`` rows of ``table`` are filled; ``done`` are. Return (why, done)."""
+        cdef double* rows = <double*> cnp.PyArray_DATA(table)
+        cdef int why
+        self.run.tolerance2 = tolerance * tolerance
+        with nogil:
+            if self.single:
+                why = iterate(&self.run, <float*> self.run.x, stop, rows, &done)
+            else:
+                why = iterate(&self.run, <double*> self.run.x, stop, rows, &done)
+        return why, done
+
+
+def squared_norm(cnp.ndarray b):
+    """b.b in double precision, of a contiguous float32 or float64 vector."""
+    cdef double result
+    if cnp.PyArray_ITEMSIZE(b) == 4:
+        dot(b.shape[0], <const float*> cnp.PyArray_DATA(b), <const float*> cnp.PyArray_DATA(b), &result)
+    else:
+        dot(b.shape[0], <const double*> cnp.PyArray_DATA(b), <const double*> cnp.PyArray_DATA(b), &result)
+    return result

@@ -1,0 +1,364 @@
+"""Products y = A x of a symmetric matrix, each with the inner product x.y in the same pass, and two preconditioners.
+
+Every product has the signature ``product_t`` of ``matrix.pxd``. The classes at the end bind it to arrays that the
+caller has checked (dtype, C order, lengths, indices in range).
+"""
+
+cimport numpy as cnp
+from cython cimport floating
+from libc.math cimport sqrt
+
+from ._clones cimport CVOID
+
+cnp.import_array()
+
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define OPTLAB_PREFETCH(address) do { \
+        for (int line = 0; line < 8; line++) __builtin_prefetch((const char *) (address) + 64 * line); } while (0)
+    #else
+    #define OPTLAB_PREFETCH(address)
+    #endif
+    """
+    void prefetch "OPTLAB_PREFETCH" (const void* address) noexcept nogil  # 512 bytes
+
+
+# Dense -----------------------------------------------------------------------------------------------------------
+
+cdef CVOID dense_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i += sum_{j >= i} a_ij x_j and y_j += a_ij x_i: the upper triangle alone, half the memory traffic."""
+    cdef Py_ssize_t i = 0, j, n = A.n
+    cdef const floating *a0
+    cdef const floating *a1
+    cdef const floating *a2
+    cdef const floating *a3
+    cdef floating x0, x1, x2, x3, s0, s1, s2, s3
+    for j in range(n):
+        y[j] = 0
+    while i + 4 <= n:
+        # Four rows at a time, so that x_j and y_j are loaded once for eight multiplications.
+        a0 = <const floating*> A.data + i * n
+        a1 = a0 + n
+        a2 = a1 + n
+        a3 = a2 + n
+        x0 = x[i]
+        x1 = x[i + 1]
+        x2 = x[i + 2]
+        x3 = x[i + 3]
+        s0 = a0[i] * x0 + a0[i + 1] * x1 + a0[i + 2] * x2 + a0[i + 3] * x3
+        s1 = a0[i + 1] * x0 + a1[i + 1] * x1 + a1[i + 2] * x2 + a1[i + 3] * x3
+        s2 = a0[i + 2] * x0 + a1[i + 2] * x1 + a2[i + 2] * x2 + a2[i + 3] * x3
+        s3 = a0[i + 3] * x0 + a1[i + 3] * x1 + a2[i + 3] * x2 + a3[i + 3] * x3
+        # The next four rows start elsewhere: fetch their beginnings while these are read.
+        if i + 8 <= n:
+            prefetch(a0 + 4 * n + i + 4)
+            prefetch(a1 + 4 * n + i + 4)
+            prefetch(a2 + 4 * n + i + 4)
+            prefetch(a3 + 4 * n + i + 4)
+        for j in range(i + 4, n):
+            s0 += a0[j] * x[j]
+            s1 += a1[j] * x[j]
+            s2 += a2[j] * x[j]
+            s3 += a3[j] * x[j]
+            y[j] += a0[j] * x0 + a1[j] * x1 + a2[j] * x2 + a3[j] * x3
+        y[i] += s0
+        y[i + 1] += s1
+        y[i + 2] += s2
+        y[i + 3] += s3
+        i += 4
+    while i < n:
+        a0 = <const floating*> A.data + i * n
+        y[i] += a0[i] * x[i]
+        for j in range(i + 1, n):
+            y[i] += a0[j] * x[j]
+            y[j] += a0[j] * x[i]
+        i += 1
+    dot(n, x, y, xy)
+
+
+cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i = sum_j a_ij x_j."""
+    cdef Py_ssize_t i, j, n = A.n
+    cdef const floating* a
+    cdef floating s
+    for i in range(n):
+        a = <const floating*> A.data + i * n
+        s = 0
+        for j in range(n):
+            s += a[j] * x[j]
+        y[i] = s
+    dot(n, x, y, xy)
+
+
+# Sparse ----------------------------------------------------------------------------------------------------------
+
+cdef void csr(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i = sum over the entries (i, j) of row i of a_ij x_j."""
+    cdef Py_ssize_t i, k
+    cdef const floating* a = <const floating*> A.data
+    cdef floating s
+    cdef double total = 0
+    for i in range(A.n):
+        s = 0
+        for k in range(A.indptr[i], A.indptr[i + 1]):
+            s += a[k] * x[A.indices[k]]
+        y[i] = s
+        total += <double> x[i] * <double> s
+    xy[0] = total
+
+
+cdef inline void add_diagonal(const floating* a, const floating* x, floating* y, Py_ssize_t a_shift,
+                              Py_ssize_t x_shift, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """y_i += a_{i + a_shift} x_{i + x_shift} for start <= i < stop."""
+    cdef Py_ssize_t i
+    for i in range(start, stop):
+        y[i] += a[i + a_shift] * x[i + x_shift]
+
+
+cdef CVOID dia_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i = sum over offsets o >= 0 of a_o[i + o] x_{i + o} + a_o[i] x_{i - o}: the diagonals from the main one up.
+
+    SciPy stores an entry by its column, a_o[j] = A[j - o, j]. Blocks of rows keep y in cache while the diagonals pass.
+    """
+    cdef Py_ssize_t i, k, o, row = 0, end, n = A.n
+    cdef const floating* a
+    while row < n:
+        end = min(row + 1024, n)
+        for i in range(row, end):
+            y[i] = 0
+        for k in range(A.count):
+            o = A.indices[k]
+            a = <const floating*> A.data + k * A.width
+            if o >= 0:
+                add_diagonal(a, x, y, o, o, row, min(end, A.width - o))
+            if o > 0:
+                add_diagonal(a, x, y, 0, -o, max(row, o), min(end, A.width))
+        row = end
+    dot(n, x, y, xy)
+
+
+cdef CVOID dia_full(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i = sum over all offsets o of a_o[i + o] x_{i + o}."""
+    cdef Py_ssize_t i, k, o, n = A.n
+    for i in range(n):
+        y[i] = 0
+    for k in range(A.count):
+        o = A.indices[k]
+        add_diagonal(<const floating*> A.data + k * A.width, x, y, o, o, max(0, -o), min(n, A.width - o))
+    dot(n, x, y, xy)
+
+
+# The five-point stencil ------------------------------------------------------------------------------------------
+
+cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_ij = 4 x_ij - x_{i-1,j} - x_{i+1,j} - x_{i,j-1} - x_{i,j+1}, and x = 0 outside the grid."""
+    cdef Py_ssize_t i, j, rows = A.count, columns = A.width
+    cdef const floating* c
+    cdef floating* out
+    for i in range(rows):
+        c = x + i * columns
+        out = y + i * columns
+        out[0] = 4 * c[0]
+        for j in range(1, columns):
+            out[j] = 4 * c[j] - c[j - 1]
+        for j in range(columns - 1):
+            out[j] -= c[j + 1]
+        if i > 0:
+            for j in range(columns):
+                out[j] -= c[j - columns]
+        if i + 1 < rows:
+            for j in range(columns):
+                out[j] -= c[j + columns]
+    dot(A.n, x, y, xy)
+
+
+# Preconditioners -------------------------------------------------------------------------------------------------
+
+cdef CVOID diagonal(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y_i = a_i x_i."""
+    cdef Py_ssize_t i
+    cdef const floating* a = <const floating*> A.data
+    for i in range(A.n):
+        y[i] = a[i] * x[i]
+    dot(A.n, x, y, xy)
+
+
+cdef void cholesky_solve(const Matrix* L, const floating* x, floating* y, double* xy) noexcept nogil:
+    """y = (L L^T)^{-1} x for a lower triangular L in CSR whose rows end with the diagonal."""
+    cdef Py_ssize_t i, k, last
+    cdef const floating* l = <const floating*> L.data
+    cdef floating s
+    # 1. L u = x, row by row
+    for i in range(L.n):
+        last = L.indptr[i + 1] - 1
+        s = x[i]
+        for k in range(L.indptr[i], last):
+            s -= l[k] * y[L.indices[k]]
+        y[i] = s / l[last]
+    # 2. L^T y = u: row i of L is column i of L^T
+    for i in range(L.n - 1, -1, -1):
+        last = L.indptr[i + 1] - 1
+        s = y[i] / l[last]
+        y[i] = s
+        for k in range(L.indptr[i], last):
+            y[L.indices[k]] -= l[k] * s
+    dot(L.n, x, y, xy)
+
+
+cdef bint cholesky_row(Py_ssize_t i, const int* indptr, const int* indices, double* l) noexcept nogil:
+    """l_ij = (a_ij - sum_{k<j} l_ik l_jk) / l_jj for j < i, l_ii = sqrt(a_ii - sum_{k<i} l_ik^2), in place.
+
+    False, and nothing more, if the number under the root is not positive.
+    """
+    cdef Py_ssize_t p, q, k, j, last = indptr[i + 1] - 1
+    cdef double s, pivot = l[last]
+    for k in range(indptr[i], last):
+        j = indices[k]
+        s = l[k]
+        # Both rows are sorted: merge them for the columns they share left of j.
+        p = indptr[i]
+        q = indptr[j]
+        while p < k and q < indptr[j + 1] - 1:
+            if indices[p] == indices[q]:
+                s -= l[p] * l[q]
+                p += 1
+                q += 1
+            elif indices[p] < indices[q]:
+                p += 1
+            else:
+                q += 1
+        l[k] = s / l[indptr[j + 1] - 1]
+        pivot -= l[k] * l[k]
+    if not pivot > 0:
+        return False
+    l[last] = sqrt(pivot)
+    return True
+
+
+def incomplete_cholesky(const int[::1] indptr, const int[::1] indices, double[::1] values):
+    """Overwrite the lower triangle of A with L such that (L L^T)_ij = a_ij at the entries the triangle has.
+
+    CSR with ascending columns and every diagonal entry present. Return -1, or the first row whose pivot is not positive.
+    """
+    cdef Py_ssize_t i, n = indptr.shape[0] - 1, broken = -1
+    with nogil:
+        for i in range(n):
+            if not cholesky_row(i, &indptr[0], &indices[0], &values[0]):
+                broken = i
+                break
+    return broken
+
+
+# Vectors ---------------------------------------------------------------------------------------------------------
+
+cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
+    """xy = sum_i x_i y_i, in double precision."""
+    cdef Py_ssize_t i
+    cdef double s = 0
+    for i in range(n):
+        s += <double> x[i] * <double> y[i]
+    xy[0] = s
+
+
+# Operators -------------------------------------------------------------------------------------------------------
+
+cdef class Operator:
+    """A matrix bound to its arrays."""
+
+    cdef void bind(self, cnp.ndarray data, Py_ssize_t n, Py_ssize_t work, tuple owners) noexcept:
+        self.n = self.matrix.n = n
+        self.work = work
+        self.owners = owners
+        self.single = cnp.PyArray_TYPE(data) == cnp.NPY_FLOAT32
+        self.matrix.data = cnp.PyArray_DATA(data)
+
+    def __call__(self, cnp.ndarray x):
+        """y = A x for x of the operator's dtype in C order, reading every stored entry."""
+        cdef cnp.npy_intp n = self.n
+        cdef cnp.ndarray y = cnp.PyArray_EMPTY(1, &n, cnp.PyArray_TYPE(x), 0)
+        cdef void* source = cnp.PyArray_DATA(x)
+        cdef void* target = cnp.PyArray_DATA(y)
+        cdef double xy
+        with nogil:
+            self.matrix.full(&self.matrix, source, target, &xy)
+        return y
+
+
+cdef class Dense(Operator):
+    """A square array in C order."""
+
+    def __init__(self, cnp.ndarray A):
+        cdef Py_ssize_t n = A.shape[0]
+        self.bind(A, n, n * n // 2, (A,))
+        self.matrix.product = <product_t> dense_symmetric[float] if self.single else <product_t> dense_symmetric[double]
+        self.matrix.full = <product_t> dense_full[float] if self.single else <product_t> dense_full[double]
+
+
+cdef class CSR(Operator):
+    """Compressed rows, int32 indices."""
+
+    def __init__(self, cnp.ndarray data, cnp.ndarray indices, cnp.ndarray indptr):
+        self.bind(data, indptr.shape[0] - 1, 2 * data.shape[0], (data, indices, indptr))
+        self.matrix.indices = <const int*> cnp.PyArray_DATA(indices)
+        self.matrix.indptr = <const int*> cnp.PyArray_DATA(indptr)
+        self.matrix.product = <product_t> csr[float] if self.single else <product_t> csr[double]
+        self.matrix.full = self.matrix.product
+
+
+cdef class DIA(Operator):
+    """Diagonals as rows of ``data`` aligned by column, at most n columns; int32 offsets."""
+
+    def __init__(self, cnp.ndarray data, cnp.ndarray offsets, Py_ssize_t n):
+        self.bind(data, n, data.shape[0] * data.shape[1], (data, offsets))
+        self.matrix.count = data.shape[0]
+        self.matrix.width = data.shape[1]
+        self.matrix.indices = <const int*> cnp.PyArray_DATA(offsets)
+        self.matrix.product = <product_t> dia_symmetric[float] if self.single else <product_t> dia_symmetric[double]
+        self.matrix.full = <product_t> dia_full[float] if self.single else <product_t> dia_full[double]
+
+
+cdef class Poisson(Operator):
+    """The five-point stencil on a grid; ``data`` gives the dtype alone."""
+
+    def __init__(self, cnp.ndarray data, Py_ssize_t rows, Py_ssize_t columns):
+        self.bind(data, rows * columns, rows * columns, ())
+        self.matrix.count = rows
+        self.matrix.width = columns
+        self.matrix.product = <product_t> poisson[float] if self.single else <product_t> poisson[double]
+        self.matrix.full = self.matrix.product
+
+
+cdef class Diagonal(Operator):
+    """A diagonal matrix."""
+
+    def __init__(self, cnp.ndarray data):
+        self.bind(data, data.shape[0], data.shape[0], (data,))
+        self.matrix.product = <product_t> diagonal[float] if self.single else <product_t> diagonal[double]
+        self.matrix.full = self.matrix.product
+
+
+cdef class Cholesky(Operator):
+    """The inverse of L L^T, for L in CSR."""
+
+    def __init__(self, cnp.ndarray data, cnp.ndarray indices, cnp.ndarray indptr):
+        self.bind(data, indptr.shape[0] - 1, 4 * data.shape[0], (data, indices, indptr))
+        self.matrix.indices = <const int*> cnp.PyArray_DATA(indices)
+        self.matrix.indptr = <const int*> cnp.PyArray_DATA(indptr)
+        self.matrix.product = <product_t> cholesky_solve[float] if self.single else <product_t> cholesky_solve[double]
+        self.matrix.full = self.matrix.product
+
+
+def csr_is_valid(const int[::1] indptr, const int[::1] indices, Py_ssize_t entries, Py_ssize_t n):
+    """Whether no row and no column of the matrix points outside it."""
+    cdef Py_ssize_t i
+    cdef unsigned int bad = 0
+    if indptr[0] != 0 or indptr[n] > entries or indptr[n] > indices.shape[0]:
+        return False
+    with nogil:
+        for i in range(n):
+            bad |= indptr[i] > indptr[i + 1]
+        for i in range(indptr[n]):
+            bad |= <unsigned int> indices[i] >= <unsigned int> n
+    return not bad

@@ -1,0 +1,158 @@
+"""Matrices as the solvers take them: arrays, SciPy's sparse matrices, operators and functions, bound to kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from . import _validation
+from ._kernels import matrix as kernels
+
+Array = NDArray[Any]
+
+
+class CompiledOperator(LinearOperator):  # type: ignore[misc]
+    """A square symmetric operator whose product is a kernel: SciPy's interface for others, no interpreter for ours.
+
+    `bind` makes the kernel for a dtype; there is one of each at most.
+    """
+
+    def __init__(self, n: int, dtype: Any, bind: Callable[[np.dtype[Any]], kernels.Operator]) -> None:
+        super().__init__(np.dtype(dtype), (n, n))
+        self._bind = bind
+        self._bound: dict[np.dtype[Any], kernels.Operator] = {}
+
+    def kernel(self, dtype: np.dtype[Any]) -> kernels.Operator:
+        if dtype not in self._bound:
+            self._bound[dtype] = self._bind(dtype)
+        return self._bound[dtype]
+
+    def _matvec(self, x: Array) -> Array:
+        vector = _validation.real_array("x", np.ravel(x), 1)
+        return self.kernel(vector.dtype)(vector)
+
+    def _adjoint(self) -> CompiledOperator:
+        return self
+
+
+def is_single(A: Any) -> bool:
+    """Whether the matrix says that it is float32 (or less); operators that do not say count as float64."""
+    dtype = getattr(A, "dtype", None)
+    return dtype is not None and np.dtype(dtype).char in "fe"
+
+
+def as_square(name: str, A: Any) -> Any:
+    """`A`, checked to be a square real matrix of a kind that `bind` knows; arrays in the form kernels read."""
+    if scipy.sparse.issparse(A):
+        if A.dtype.kind not in "buif":
+            raise TypeError(f"{name}: expected real numbers, got dtype {A.dtype}")
+    elif type(A) is not np.ndarray and (hasattr(A, "matvec") or callable(A)):
+        if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
+            raise TypeError(f"{name}: expected a real operator, got dtype {A.dtype}")
+    else:
+        A = _validation.real_array(name, A, 2)
+    shape = getattr(A, "shape", None)  # a callable need not have one
+    if shape is not None and (len(shape) != 2 or shape[0] != shape[1]):
+        raise ValueError(f"{name}: expected a square matrix, got shape {tuple(shape)}")
+    return A
+
+
+def bind(name: str, A: Any, n: int, dtype: np.dtype[Any]) -> kernels.Operator | None:
+    """The kernel that multiplies by a matrix which `as_square` has passed; None if the product is the user's."""
+    if isinstance(A, np.ndarray):
+        return kernels.Dense(A if A.dtype == dtype else A.astype(dtype))
+    if isinstance(A, CompiledOperator):
+        return A.kernel(dtype)
+    if not scipy.sparse.issparse(A):
+        return None
+    if A.format == "dia":
+        data = np.ascontiguousarray(A.data[:, :n], dtype=dtype)
+        offsets = np.ascontiguousarray(A.offsets, dtype=np.int32)
+        if len(offsets) != len(data):
+            raise ValueError(f"{name}: expected an offset for each of {len(data)} diagonals, got {len(offsets)}")
+        return kernels.DIA(data, offsets, n)
+    A = as_csr(name, A)
+    if max(A.nnz, n) > np.iinfo(np.int32).max:
+        return None  # SciPy's own product takes indices that long
+    return kernels.CSR(
+        np.ascontiguousarray(A.data, dtype=dtype),
+        np.ascontiguousarray(A.indices, dtype=np.int32),
+        np.ascontiguousarray(A.indptr, dtype=np.int32),
+    )
+
+
+def as_csr(name: str, A: Any) -> Any:
+    """A sparse matrix in CSR whose indices lie inside it."""
+    n = A.shape[0]
+    if A.format == "csr":
+        indptr, indices = A.indptr, A.indices
+        if len(indptr) != n + 1:
+            raise ValueError(f"{name}: expected {n + 1} row pointers (indptr), got {len(indptr)}")
+        # int64 indices are looked at before they are shortened.
+        narrow = all(i.dtype == np.int32 and i.flags.carray for i in (indptr, indices))
+        if narrow:
+            valid = kernels.csr_is_valid(indptr, indices, len(A.data), n)
+        else:
+            stored = int(indptr[-1])
+            valid = (
+                indptr[0] == 0
+                and stored <= min(len(indices), len(A.data))
+                and bool((np.diff(indptr) >= 0).all())
+                and bool(((indices[:stored] >= 0) & (indices[:stored] < n)).all())
+            )
+        if not valid:
+            raise ValueError(
+                f"{name}: expected CSR with row pointers that start at 0, never fall and end within the data, "
+                f"and column indices in [0, {n}); got others"
+            )
+        return A
+    if A.format in ("csc", "bsr"):
+        try:
+            A.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"{name}: expected a valid {A.format.upper()} matrix, got one with {error}") from error
+    elif A.format == "coo" and A.nnz and (min(map(np.min, A.coords)) < 0 or max(map(np.max, A.coords)) >= n):
+        raise ValueError(f"{name}: expected COO indices in [0, {n}), got others")
+    return A.tocsr()
+
+
+def product(name: str, A: Any, n: int) -> Callable[[Array], Array]:
+    """The product with a matrix that has no kernel: a new vector from a copy of the argument, checked for shape."""
+    function = A if not hasattr(A, "matvec") and not scipy.sparse.issparse(A) else getattr(A, "matvec", A.__matmul__)
+
+    def multiply(x: Array) -> Array:
+        y = np.asarray(function(x.copy()))  # a copy: what the user does to it stays with the user
+        if y.dtype.kind not in "buif":
+            raise TypeError(f"{name}: expected a product of real numbers, got dtype {y.dtype}")
+        if y.shape != (n,):
+            raise ValueError(f"{name}: expected a product of shape ({n},), got {y.shape}")
+        return y
+
+    return multiply
+
+
+def require_finite(name: str, A: Any) -> None:
+    """Refuse NaN and infinities among the entries of a matrix that has entries."""
+    if isinstance(A, np.ndarray):
+        _validation.finite(name, A)
+    elif scipy.sparse.issparse(A):
+        A = A.tocoo()
+        if not np.isfinite(A.data).all():
+            k = int(np.argmin(np.isfinite(A.data)))
+            raise ValueError(f"{name}: expected finite numbers, got {A.data[k]} at [{A.row[k]}, {A.col[k]}]")
+
+
+def asymmetry(multiply: Callable[[Array], Array], x: Array, Ax: Array) -> float:
+    """|x.A v - v.A x| / (|x| |A v|) for a random v: 0 up to rounding if A is symmetric, and almost surely not if not."""
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal(len(x)).astype(x.dtype)
+    if not x.any():
+        x = rng.standard_normal(len(x)).astype(x.dtype)
+        Ax = multiply(x)
+    Av = multiply(v)
+    return float(abs(x @ Av - v @ Ax) / (np.linalg.norm(x) * np.linalg.norm(Av) or 1.0))

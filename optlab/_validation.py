@@ -1,0 +1,69 @@
+"""The checks of arguments: each returns the argument in the form the methods use, or names it in an error."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
+    """`value` as a float32 or float64 array in C order and native byte order; a copy only where that takes one.
+
+    Integers and booleans become float64, float16 becomes float32 and longer floats are rounded to float64.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.char in "fd" and value.flags.carray and value.ndim == ndim:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected {ndim}-D numbers, got {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    if array.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim}-D, got {array.ndim}-D with shape {array.shape}")
+    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def finite(name: str, array: NDArray[Any]) -> None:
+    """Refuse NaN and infinities."""
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}: expected finite numbers, got {array[where]} at {list(where)}")
+
+
+def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = math.inf) -> float:
+    """A real number in [minimum, below), never NaN."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected a number, got {value!r}") from error
+    if not minimum <= result < below:
+        wanted = f"a number >= {minimum:g}" + (f" and < {below:g}" if below < math.inf else "")
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+    return result
+
+
+def count(name: str, value: Any, *, minimum: int = 0) -> int:
+    """An integer >= minimum."""
+    try:
+        result = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from error
+    if result < minimum:
+        raise ValueError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+    return result
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
+    return value  # type: ignore[no-any-return]
