@@ -1,4 +1,4 @@
-"""The list of claims, the text and the tests agree; and the machinery that says so can tell when they do not."""
+"""The list of claims, the text and the tests agree, and disagreements would be seen."""
 
 import json
 from pathlib import Path
