@@ -48,10 +48,12 @@ def is_single(A: Any) -> bool:
 
 def as_square(name: str, A: Any) -> Any:
     """`A`, checked to be a square real matrix of a kind that `bind` knows; arrays in the form kernels read."""
-    if scipy.sparse.issparse(A):
+    if type(A) is np.ndarray:  # first: small systems are won or lost here
+        A = _validation.real_array(name, A, 2)
+    elif scipy.sparse.issparse(A):
         if A.dtype.kind not in "buif":
             raise TypeError(f"{name}: expected real numbers, got dtype {A.dtype}")
-    elif type(A) is not np.ndarray and (hasattr(A, "matvec") or callable(A)):
+    elif hasattr(A, "matvec") or callable(A):
         if np.dtype(getattr(A, "dtype", None) or float).kind == "c":
             raise TypeError(f"{name}: expected a real operator, got dtype {A.dtype}")
     else:

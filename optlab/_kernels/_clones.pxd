@@ -1,5 +1,6 @@
 # A function declared `cdef CVOID f(...)` is compiled once per instruction set and chosen when the library is
 # loaded (glibc ifunc). Elsewhere (old gcc, clang, musl, other processors, MSVC) it is an ordinary function.
+# `cdef SVOID f(...)` keeps gcc from vectorizing: short rows with indirect reads run slower in vectors.
 cdef extern from *:
     """
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
@@ -7,5 +8,11 @@ cdef extern from *:
     #else
     #define OPTLAB_CLONES
     #endif
+    #if defined(__GNUC__) && !defined(__clang__)
+    #define OPTLAB_SCALAR __attribute__((optimize("no-tree-vectorize")))
+    #else
+    #define OPTLAB_SCALAR
+    #endif
     """
     ctypedef void CVOID "OPTLAB_CLONES void"
+    ctypedef void SVOID "OPTLAB_SCALAR void"

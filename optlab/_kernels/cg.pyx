@@ -13,7 +13,7 @@ the product and goes on from there when it is called again.
 
 cimport numpy as cnp
 from cython cimport floating
-from libc.math cimport isfinite, sqrt
+from libc.math cimport INFINITY, isfinite, sqrt
 from libc.string cimport memcpy
 
 from ._clones cimport CVOID
@@ -21,15 +21,19 @@ from .matrix cimport Matrix, Operator
 
 cnp.import_array()
 
-# What advance() returns.
-NEED_A, NEED_M, PAUSED, CONVERGED, NOT_POSITIVE, M_NOT_POSITIVE, NOT_FINITE = range(7)
+# What advance() returns. The user's product is wanted: q = A x, q = A d or z = M r.
+NEED_AX, NEED_AD, NEED_M = range(3)
+# The table is full; go on when ready.
+PAUSED = 3
+# The end. The true residual is in r.
+CONVERGED, EXHAUSTED, STAGNATED, NOT_POSITIVE, M_NOT_POSITIVE, NOT_FINITE = range(4, 10)
 
 cdef enum:
-    _NEED_A, _NEED_M, _PAUSED, _CONVERGED, _NOT_POSITIVE, _M_NOT_POSITIVE, _NOT_FINITE
+    _NEED_AX, _NEED_AD, _NEED_M, _PAUSED, _CONVERGED, _EXHAUSTED, _STAGNATED, _NOT_POSITIVE, _M_NOT_POSITIVE, _NOT_FINITE
 
 # Where advance() goes on.
 cdef enum:
-    AT_M, AFTER_M, AT_A, AFTER_A
+    FROM_ZERO, AT_AX, AFTER_AX, AT_M, AFTER_M, AT_AD, AFTER_AD
 
 cdef struct Run:
     Py_ssize_t n
@@ -38,8 +42,13 @@ cdef struct Run:
     bint plain              # no M: z is r
     bint first              # d = z, no beta yet
     int where
+    int why                 # the recursion ended; 0 while it runs
     Py_ssize_t products     # with A, so far
-    double rr, rz, dq, step, f, tolerance2, best_rr
+    Py_ssize_t maxiter
+    double tolerance
+    double rr, rz, dq, step, f
+    double start_rr         # at the last start from a true residual
+    double best_rr
     void* b
     void* x
     void* r
@@ -100,15 +109,56 @@ cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) n
     xy[0] = s
 
 
-cdef int iterate(Run* s, floating* x, Py_ssize_t stop, double* table, Py_ssize_t* done) noexcept nogil:
+cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_t stop) noexcept nogil:
     """Iterate until ``stop`` rows of ``table`` are filled; a row an iteration: f, norm of r, step, products with A."""
     cdef floating* r = <floating*> s.r
     cdef floating* d = <floating*> s.d
     cdef floating* q = <floating*> s.q
     cdef floating* z = <floating*> s.z
     cdef double* row
-    cdef double rz = 0, rr
+    cdef double rz = 0, rr = 0
     while True:
+        if s.where <= AFTER_AX:
+            # The true residual: b - A x with every entry of A
+            if s.where == FROM_ZERO:
+                memcpy(r, s.b, s.n * sizeof(floating))
+                dot(s.n, r, r, &s.rr)
+                s.f = 0
+            else:
+                if s.where == AT_AX:
+                    if s.A == NULL:
+                        s.where = AFTER_AX
+                        return _NEED_AX
+                    s.A.full(s.A, x, q, &rr)
+                true_residual(s.n, <const floating*> s.b, x, q, r, &s.rr, &s.f)
+                s.products += 1
+            s.where = AT_AX
+            if rows[0] == 0:
+                table[0] = s.f
+                table[1] = sqrt(s.rr)
+                table[2] = 0
+                table[3] = s.products
+                rows[0] = 1
+            if sqrt(s.rr) <= s.tolerance:
+                return _CONVERGED
+            if not isfinite(s.rr):
+                return _NOT_FINITE
+            if s.why != 0 and s.why != _CONVERGED:
+                return s.why
+            if rows[0] > s.maxiter:
+                return _EXHAUSTED
+            if s.rr > 0.25 * s.start_rr:
+                return _STAGNATED
+            # Start (anew) from it.
+            s.start_rr = s.rr
+            s.first = True
+            s.why = 0
+            s.where = AT_M
+        if s.where == AT_M and rows[0] > s.maxiter:
+            move(s.n, s.step, d, x)
+            s.why = _EXHAUSTED
+            s.where = AT_AX
+            continue
         if s.where <= AFTER_M:
             # 4. z = M r, beta = r.z / previous r.z
             if s.plain:
@@ -124,48 +174,54 @@ cdef int iterate(Run* s, floating* x, Py_ssize_t stop, double* table, Py_ssize_t
             if not (rz > 0 and isfinite(rz)):
                 if not s.first:
                     move(s.n, s.step, d, x)
-                return _M_NOT_POSITIVE if isfinite(rz) else _NOT_FINITE
+                s.why = _M_NOT_POSITIVE if isfinite(rz) else _NOT_FINITE
+                s.where = AT_AX
+                continue
             if s.first:
                 memcpy(d, z, s.n * sizeof(floating))
             else:
                 move_and_turn(s.n, s.step, rz / s.rz, z, d, x)
             s.first = False
             s.rz = rz
-            s.where = AT_A
-            if done[0] == stop:
+            s.where = AT_AD
+            if rows[0] == stop:
                 return _PAUSED
         # 1. q = A d, d.q
-        if s.where == AFTER_A:
+        if s.where == AFTER_AD:
             dot(s.n, d, q, &s.dq)
         elif s.A == NULL:
-            s.where = AFTER_A
-            return _NEED_A
+            s.where = AFTER_AD
+            return _NEED_AD
         else:
             s.A.product(s.A, d, q, &s.dq)
         s.products += 1
+        s.where = AT_AX
         if not (s.dq > 0 and isfinite(s.dq)):
-            return _NOT_POSITIVE if isfinite(s.dq) else _NOT_FINITE
+            s.why = _NOT_POSITIVE if isfinite(s.dq) else _NOT_FINITE
+            continue
         # 2. step = r.z / d.q
         s.step = s.rz / s.dq
         # 3. r <- r - step q
         residual_step(s.n, s.step, q, r, &rr)
         if not isfinite(rr):
-            return _NOT_FINITE
+            s.why = _NOT_FINITE
+            continue
         # x waits for d to be read in 5: here it still belongs to the previous residual.
         if rr > s.rr and s.rr < s.best_rr:
             memcpy(s.best, x, s.n * sizeof(floating))
             s.best_rr = s.rr
         s.rr = rr
         s.f -= 0.5 * s.step * s.rz
-        row = table + 4 * done[0]
+        row = table + 4 * rows[0]
         row[0] = s.f
         row[1] = sqrt(rr)
         row[2] = s.step
         row[3] = s.products
-        done[0] += 1
-        if rr <= s.tolerance2:
+        rows[0] += 1
+        if sqrt(rr) <= s.tolerance:
             move(s.n, s.step, d, x)
-            return _CONVERGED
+            s.why = _CONVERGED
+            continue
         s.where = AT_M
 
 
@@ -180,11 +236,12 @@ cdef class Iteration:
     cdef Operator M
     cdef Py_ssize_t stride
     cdef cnp.ndarray b
-    cdef readonly cnp.ndarray x
+    cdef cnp.ndarray x
     cdef cnp.ndarray work
     cdef bint single
 
-    def __init__(self, Operator A, Operator M, bint plain, cnp.ndarray b, cnp.ndarray x):
+    def __init__(self, Operator A, Operator M, bint plain, cnp.ndarray b, cnp.ndarray x, bint from_zero,
+                 double tolerance, Py_ssize_t maxiter):
         cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(b), n = b.shape[0]
         # The offset keeps the vectors from competing for the same cache lines when n is a power of two.
         self.stride = n + 24
@@ -205,8 +262,37 @@ cdef class Iteration:
         s.q = base + 2 * self.stride * size
         s.best = base + 3 * self.stride * size
         s.z = s.r if plain else base + 4 * self.stride * size
+        s.where = FROM_ZERO if from_zero else AT_AX
+        s.why = 0
         s.products = 0
-        s.best_rr = float("inf")
+        s.maxiter = maxiter
+        s.tolerance = tolerance
+        s.start_rr = s.best_rr = INFINITY
+
+    def advance(self, cnp.ndarray table, Py_ssize_t rows, Py_ssize_t stop):
+        """Iterate until ``stop`` rows of ``table`` are filled; the first ``rows`` are. Return (why, rows)."""
+        cdef double* record = <double*> cnp.PyArray_DATA(table)
+        cdef int why
+        with nogil:
+            if self.single:
+                why = iterate(&self.run, <float*> self.run.x, record, &rows, stop)
+            else:
+                why = iterate(&self.run, <double*> self.run.x, record, &rows, stop)
+        return why, rows
+
+    def residual(self):
+        """Compute b - A x again; q = A x already, if A is the user's."""
+        cdef Run* s = &self.run
+        cdef double unused
+        with nogil:
+            if s.A != NULL:
+                s.A.full(s.A, s.x, s.q, &unused)
+            if self.single:
+                true_residual(s.n, <const float*> s.b, <const float*> s.x, <const float*> s.q, <float*> s.r, &s.rr, &s.f)
+            else:
+                true_residual(s.n, <const double*> s.b, <const double*> s.x, <const double*> s.q, <double*> s.r, &s.rr,
+                              &s.f)
+        s.products += 1
 
     def _vector(self, Py_ssize_t k):
         return self.work[k * self.stride:k * self.stride + self.run.n]
@@ -250,57 +336,6 @@ cdef class Iteration:
     def f(self):
         """x.A x / 2 - b.x."""
         return self.run.f
-
-    def start(self):
-        """r = b, for x = 0."""
-        memcpy(self.run.r, self.run.b, cnp.PyArray_NBYTES(self.b))
-        self.run.f = 0
-        with nogil:
-            if self.single:
-                dot(self.run.n, <const float*> self.run.r, <const float*> self.run.r, &self.run.rr)
-            else:
-                dot(self.run.n, <const double*> self.run.r, <const double*> self.run.r, &self.run.rr)
-        self._restart()
-
-    def restart(self):
-        """r = b - A x with every stored entry of A, which must be compiled or else already be multiplied into q."""
-        cdef Run* s = &self.run
-        cdef double unused
-        with nogil:
-            if s.A != NULL:
-                s.A.full(s.A, s.x, s.q, &unused)
-            s.products += 1
-            if self.single:
-                true_residual(s.n, <const float*> s.b, <const float*> s.x, <const float*> s.q, <float*> s.r, &s.rr, &s.f)
-            else:
-                true_residual(s.n, <const double*> s.b, <const double*> s.x, <const double*> s.q, <double*> s.r, &s.rr,
-                              &s.f)
-        self._restart()
-
-    cdef void _restart(self) noexcept:
-        self.run.where = AT_M
-        self.run.first = True
-
-    def record(self, cnp.ndarray table):
-        """Fill row 0 of ``table``: the start."""
-        cdef double* row = <double*> cnp.PyArray_DATA(table)
-        row[0] = self.run.f
-        row[1] = sqrt(self.run.rr)
-        row[2] = 0
-        row[3] = self.run.products
-        return 1
-
-    def advance(self, double tolerance, cnp.ndarray table, Py_ssize_t done, Py_ssize_t stop):
-        """Iterate until r.r <= tolerance^2 or ``stop`` rows of ``table`` are filled; ``done`` are. Return (why, done)."""
-        cdef double* rows = <double*> cnp.PyArray_DATA(table)
-        cdef int why
-        self.run.tolerance2 = tolerance * tolerance
-        with nogil:
-            if self.single:
-                why = iterate(&self.run, <float*> self.run.x, stop, rows, &done)
-            else:
-                why = iterate(&self.run, <double*> self.run.x, stop, rows, &done)
-        return why, done
 
 
 def squared_norm(cnp.ndarray b):

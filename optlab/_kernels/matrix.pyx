@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.math cimport sqrt
 
-from ._clones cimport CVOID
+from ._clones cimport CVOID, SVOID
 
 cnp.import_array()
 
@@ -94,16 +94,18 @@ cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* x
 
 # Sparse ----------------------------------------------------------------------------------------------------------
 
-cdef void csr(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
+cdef SVOID csr(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i = sum over the entries (i, j) of row i of a_ij x_j."""
-    cdef Py_ssize_t i, k
+    cdef Py_ssize_t i, end, k = A.indptr[0]
     cdef const floating* a = <const floating*> A.data
     cdef floating s
     cdef double total = 0
     for i in range(A.n):
         s = 0
-        for k in range(A.indptr[i], A.indptr[i + 1]):
+        end = A.indptr[i + 1]
+        while k < end:
             s += a[k] * x[A.indices[k]]
+            k += 1
         y[i] = s
         total += <double> x[i] * <double> s
     xy[0] = total

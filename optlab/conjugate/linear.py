@@ -19,12 +19,19 @@ _CHUNK = 2**27  # numbers read between two looks at the keyboard: some tenths of
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
-_BROKEN = {kernels.NOT_POSITIVE: 2, kernels.M_NOT_POSITIVE: 2, kernels.NOT_FINITE: 4}
+_STATUS = {
+    kernels.CONVERGED: 0,
+    kernels.EXHAUSTED: 1,
+    kernels.NOT_POSITIVE: 2,
+    kernels.M_NOT_POSITIVE: 2,
+    kernels.STAGNATED: 3,
+    kernels.NOT_FINITE: 4,
+}
 
 _MESSAGES = {
     0: "Converged: the true residual is within the tolerance.",
     1: "Not converged: maxiter was reached.",
-    2: "Not converged: A is not positive definite.",
+    2: "Not converged: A or M is not positive definite.",
     3: "Not converged: rounding keeps the true residual above the tolerance.",
     4: "Not converged: a product or a step is not finite.",
     99: "Stopped by the callback.",
@@ -125,7 +132,7 @@ def cg(
     A matrix that is not positive definite is reported:
 
     >>> optlab.cg([[1.0, 2.0], [2.0, 1.0]], [1.0, -1.0]).message
-    'Not converged: A is not positive definite.'
+    'Not converged: A or M is not positive definite.'
     """
     # 1. Check everything.
     A = _operators.as_square("A", A)
@@ -168,24 +175,23 @@ def cg(
     # 3. Iterate.
     A_kernel = _operators.bind("A", A, n, dtype)
     M_kernel = None if M is None else _operators.bind("M", M, n, dtype)
+    tolerance = max(rtol * math.sqrt(square), atol)
     solve = _Solve(
-        kernels.Iteration(A_kernel, M_kernel, M is None, b, x),
+        kernels.Iteration(A_kernel, M_kernel, M is None, b, x, x0 is None, tolerance, maxiter),
         None if A_kernel is not None else _operators.product("A", A, n),
         None if M is None or M_kernel is not None else _operators.product("M", M, n),
         x,
         scale,
     )
     chunk = 1 if callback or history else _CHUNK // (n if A_kernel is None else A_kernel.work) + 1
-    tolerance = max(rtol * math.sqrt(square), atol)
-    status = solve.run(x0 is None, tolerance, maxiter, chunk, callback, history)
+    status = solve.run(maxiter, chunk, callback, history)
     message = _MESSAGES[status]
 
     # 4. Find out what went wrong, and return the best point.
     iteration = solve.iteration
     if status == 4:
-        for name, value in (("b", b), ("x0", x0), ("A", A), ("M", M)):
-            if value is not None:
-                _operators.require_finite(name, value)
+        for name, value in (("A", A), ("M", M)):
+            _operators.require_finite(name, value)
     if status not in (0, 99):
         solve.keep_best()
         skew = _operators.asymmetry(A_kernel or solve.A, x, b - iteration.r)  # type: ignore[arg-type]
@@ -223,78 +229,48 @@ class _Solve:
         self.M = M
         self.x = x
         self.scale = scale
+        self.rows = 0
         self.points: list[Array] = []
 
-    def run(
-        self,
-        from_zero: bool,
-        tolerance: float,
-        maxiter: int,
-        chunk: int,
-        callback: Callable[[Array], object] | None,
-        keep_points: bool,
-    ) -> int:
-        """Iterate; return the status."""
-        iteration = self.iteration
-        if from_zero:
-            iteration.start()
-        else:
-            self.residual()
+    def run(self, maxiter: int, chunk: int, callback: Callable[[Array], object] | None, keep_points: bool) -> int:
+        """Iterate, `chunk` iterations at a time; return the status."""
         self.table = np.empty((min(maxiter, 255) + 1, 4))
-        self.rows = iteration.record(self.table)
-        if keep_points:
-            self.points.append(self.point())
-        last = math.inf
         while True:
-            # 1. Here the residual is the true one: converged, or is another start worth its while?
-            norm = iteration.norm
-            if norm <= tolerance:
-                return 0
-            if not math.isfinite(norm):
-                return 4
-            if self.rows > maxiter:
-                return 1
-            if norm > 0.5 * last:
-                return 3
-            last = norm
-            # 2. Until the recursive residual passes or something breaks.
-            why = kernels.PAUSED
-            while why == kernels.PAUSED and self.rows <= maxiter:
-                before = self.rows
-                why = self.advance(tolerance, min(before + chunk, maxiter + 1))
-                if self.rows > before:
-                    if keep_points:
-                        self.points.append(self.point())
-                    if callback is not None:
-                        try:
-                            callback(self.point())
-                        except StopIteration:
-                            self.residual()
-                            return 99
-            self.residual()
-            # 3. What breaks the iteration may still have left a solution.
-            if why in _BROKEN:
-                return 0 if iteration.norm <= tolerance else _BROKEN[why]
+            before = self.rows
+            why = self.advance(chunk)
+            if keep_points and (self.rows > before or not before):
+                self.points.append(self.point())
+            if callback is not None and self.rows > max(before, 1):
+                try:
+                    callback(self.point())
+                except StopIteration:
+                    self.residual()
+                    return 99
+            if why != kernels.PAUSED:
+                return _STATUS[why]
 
-    def advance(self, tolerance: float, stop: int) -> int:
-        """Iterate until `stop` rows are recorded, or the table is full; say why that ended."""
+    def advance(self, chunk: int) -> int:
+        """Iterate until `chunk` more rows are recorded, the table is full or the run ends; say which."""
         if self.rows == len(self.table):
             self.table = np.concatenate([self.table, np.empty_like(self.table)])
-        stop = min(stop, len(self.table))
+        stop = min(self.rows + chunk, len(self.table))
+        iteration = self.iteration
         while True:
-            why, self.rows = self.iteration.advance(tolerance, self.table, self.rows, stop)
-            if why == kernels.NEED_A:
-                self.iteration.q[:] = self.A(self.iteration.d)  # type: ignore[misc]
+            why, self.rows = iteration.advance(self.table, self.rows, stop)
+            if why == kernels.NEED_AD:
+                iteration.q[:] = self.A(iteration.d)  # type: ignore[misc]
             elif why == kernels.NEED_M:
-                self.iteration.z[:] = self.M(self.iteration.r)  # type: ignore[misc]
+                iteration.z[:] = self.M(iteration.r)  # type: ignore[misc]
+            elif why == kernels.NEED_AX:
+                iteration.q[:] = self.A(self.x)  # type: ignore[misc]
             else:
                 return int(why)
 
     def residual(self) -> None:
-        """r = b - A x with every entry of A; the iteration starts anew from there."""
+        """Compute b - A x with every entry of A."""
         if self.A is not None:
             self.iteration.q[:] = self.A(self.x)
-        self.iteration.restart()
+        self.iteration.residual()
 
     def keep_best(self) -> None:
         """Go back to the smallest residual seen, if x is not it."""
