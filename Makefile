@@ -90,9 +90,11 @@ $(HTML)/mathjax3: .venv/installed book/package-lock.json
 	rm -rf $@ && mkdir -p $@
 	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input output a11y sre $(CURDIR)/$@
 
-# The notebook cache sees only the text of a page, so a changed package empties it.
+# The notebook cache sees only the text of a page, so a changed package empties it. After a failure the pages
+# are read again, because Sphinx warns about a page only when it reads it.
 $(BUILD)/book.done: .venv/kernels $(PACKAGE) $(PAGES) $(BUILD)/claims.done $(HTML)/mathjax3
 	@echo '== Executing and building the pages'
 	$(if $(filter .venv/kernels optlab/%,$?),rm -rf $(BUILD)/.jupyter_cache)
-	$(BIN)/jupyter-book build -W -n --keep-going $(if $(filter .venv/kernels optlab/%,$?),--all) book
+	$(BIN)/jupyter-book build -W -n --keep-going $(if $(filter .venv/kernels optlab/% book/_ext/%,$?),--all) book \
+	    || { rm -rf $(BUILD)/.doctrees; exit 1; }
 	@touch $@
