@@ -39,14 +39,14 @@ def finite(name: str, array: NDArray[Any]) -> None:
         raise ValueError(f"{name}: expected finite numbers, got {array[where]} at {list(where)}")
 
 
-def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = math.inf) -> float:
-    """A real number in [minimum, below), never NaN."""
+def number(name: str, value: Any, *, minimum: float = -math.inf, below: float | None = None) -> float:
+    """A real number >= minimum and < below, never NaN."""
     try:
         result = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected a number, got {value!r}") from error
-    if not minimum <= result < below:
-        wanted = f"a number >= {minimum:g}" + (f" and < {below:g}" if below < math.inf else "")
+    if not (result >= minimum and (below is None or result < below)):
+        wanted = f"a number >= {minimum:g}" + (f" and < {below:g}" if below is not None else "")
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
     return result
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["COLORS", "Picture", "contour", "convergence", "figure", "path", "player", "show"]
 
 COLORS = ("#1f7ec2", "#d55e00", "#00946b", "#c05f98")
-"""Blue, orange, green, purple: apart for the color-blind, contrast above 3:1 on white and on near black."""
+"""Blue, orange, green and purple, with a contrast above 3:1 on white and on near black."""
 
 STYLES = ("-", "--", "-.", ":")
 

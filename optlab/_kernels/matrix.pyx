@@ -293,7 +293,7 @@ cdef class Dense(Operator):
 
     def __init__(self, cnp.ndarray A):
         cdef Py_ssize_t n = A.shape[0]
-        self.bind(A, n, n * n // 2, (A,))
+        self.bind(A, n, n * (n + 1) // 2, (A,))
         self.matrix.product = <product_t> dense_symmetric[float] if self.single else <product_t> dense_symmetric[double]
         self.matrix.full = <product_t> dense_full[float] if self.single else <product_t> dense_full[double]
 
@@ -302,7 +302,7 @@ cdef class CSR(Operator):
     """Compressed rows, int32 indices."""
 
     def __init__(self, cnp.ndarray data, cnp.ndarray indices, cnp.ndarray indptr):
-        self.bind(data, indptr.shape[0] - 1, 2 * data.shape[0], (data, indices, indptr))
+        self.bind(data, indptr.shape[0] - 1, indptr.shape[0] + 2 * data.shape[0], (data, indices, indptr))
         self.matrix.indices = <const int*> cnp.PyArray_DATA(indices)
         self.matrix.indptr = <const int*> cnp.PyArray_DATA(indptr)
         self.matrix.product = <product_t> csr[float] if self.single else <product_t> csr[double]
@@ -313,7 +313,7 @@ cdef class DIA(Operator):
     """Diagonals as rows of ``data`` aligned by column, at most n columns; int32 offsets."""
 
     def __init__(self, cnp.ndarray data, cnp.ndarray offsets, Py_ssize_t n):
-        self.bind(data, n, data.shape[0] * data.shape[1], (data, offsets))
+        self.bind(data, n, n + data.shape[0] * data.shape[1], (data, offsets))
         self.matrix.count = data.shape[0]
         self.matrix.width = data.shape[1]
         self.matrix.indices = <const int*> cnp.PyArray_DATA(offsets)
@@ -345,7 +345,7 @@ cdef class Cholesky(Operator):
     """The inverse of L L^T, for L in CSR."""
 
     def __init__(self, cnp.ndarray data, cnp.ndarray indices, cnp.ndarray indptr):
-        self.bind(data, indptr.shape[0] - 1, 4 * data.shape[0], (data, indices, indptr))
+        self.bind(data, indptr.shape[0] - 1, indptr.shape[0] + 4 * data.shape[0], (data, indices, indptr))
         self.matrix.indices = <const int*> cnp.PyArray_DATA(indices)
         self.matrix.indptr = <const int*> cnp.PyArray_DATA(indptr)
         self.matrix.product = <product_t> cholesky_solve[float] if self.single else <product_t> cholesky_solve[double]

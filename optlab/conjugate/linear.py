@@ -204,7 +204,7 @@ def cg(
         status=status,
         message=message,
         nit=solve.rows - 1,
-        fun=iteration.f * scale**2,
+        fun=iteration.f * scale * scale,
         residual_norm=iteration.norm * scale,
         nmatvec=iteration.products,
         history=solve.history(),
@@ -286,7 +286,8 @@ class _Solve:
     def history(self) -> History:
         table = self.table[: self.rows]
         if self.scale != 1.0:
-            table = table * np.array([self.scale**2, self.scale, 1.0, 1.0])
+            with np.errstate(over="ignore", under="ignore"):
+                table = table * [self.scale, self.scale, 1.0, 1.0] * [self.scale, 1.0, 1.0, 1.0]
         return History(table, np.array(self.points) if self.points else None)
 
 

@@ -1,0 +1,306 @@
+"""What the minimizers share: the user's objective, the loop of direction and line search, SciPy's contract."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+
+from . import _validation
+from .linesearch import Search
+from .result import History, Result
+
+Array = NDArray[Any]
+
+CONVERGED, EXHAUSTED, NO_DECREASE, NOT_FINITE, UNBOUNDED, STOPPED = 0, 1, 2, 3, 4, 99
+
+_MESSAGES = {
+    CONVERGED: "Converged: the gradient is within the tolerance.",
+    EXHAUSTED: "Not converged: maxiter was reached.",
+    NO_DECREASE: "Not converged: the line search found no lower point; rounding, or a gradient that does not fit fun.",
+    NOT_FINITE: "Not converged: the objective or its gradient is not finite.",
+    UNBOUNDED: "Not converged: the objective is not bounded below.",
+    STOPPED: "Stopped by the callback.",
+}
+
+_EXTRAS: dict[str, Any] = {
+    "tol": None,
+    "norm": math.inf,
+    "disp": False,
+    "return_all": False,
+    "hess": None,
+    "hessp": None,
+    "bounds": None,
+    "constraints": (),
+}
+
+_HISTORY_BYTES = 2**30  # beyond this the points are no longer kept
+
+
+class Objective:
+    """The user's function and gradient: called with copies, counted, and checked for shape and type.
+
+    What they return is copied too, so that either may reuse its buffer or write into its argument.
+    """
+
+    def __init__(self, fun: Any, jac: Any, args: Any, dtype: np.dtype[Any]) -> None:
+        self.fun = _validation.function("fun", fun)
+        if not (callable(jac) or jac is None or isinstance(jac, bool | np.bool_)):
+            raise TypeError(f"jac: expected a callable, True or None, got {jac!r}")
+        self.jac = jac
+        self.args = args if isinstance(args, tuple) else (args,)
+        self.dtype = dtype
+        self.nfev = 0
+        self.njev = 0
+        self.escaped = False  # the values fell until a point overflowed
+
+    def __call__(self, x: Array) -> tuple[np.floating[Any], Array]:
+        """Value, in the dtype of x, and gradient."""
+        self.njev += 1
+        if callable(self.jac):
+            return self.value(x), self.gradient(self.jac(x.copy(), *self.args), x)
+        if self.jac:
+            self.nfev += 1
+            pair = self.fun(x.copy(), *self.args)
+            if not (isinstance(pair, tuple | list) and len(pair) == 2):
+                raise TypeError(f"fun: expected (value, gradient) because jac is True, got {type(pair).__name__}")
+            return self.scalar(pair[0]), self.gradient(pair[1], x)
+        f = self.value(x)
+        return f, self.differences(x, f)
+
+    def value(self, x: Array) -> np.floating[Any]:
+        self.nfev += 1
+        return self.scalar(self.fun(x.copy(), *self.args))
+
+    def scalar(self, value: Any) -> np.floating[Any]:
+        array = np.asarray(value)
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"fun: expected a real number, got {value!r}")
+        if array.size != 1:
+            raise ValueError(f"fun: expected a single number, got shape {array.shape}")
+        return self.dtype.type(array.item())  # type: ignore[no-any-return]
+
+    def gradient(self, value: Any, x: Array) -> Array:
+        array = np.asarray(value)
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"jac: expected real numbers, got dtype {array.dtype}")
+        if array.shape != x.shape and not (array.ndim == 0 and x.shape == (1,)):
+            raise ValueError(f"jac: expected shape {x.shape} as x0 has, got {array.shape}")
+        return np.array(array, dtype=self.dtype).reshape(x.shape)
+
+    def differences(self, x: Array, f: np.floating[Any]) -> Array:
+        """Forward differences, each with the step that balances truncation and rounding."""
+        g = np.empty_like(x)
+        root = math.sqrt(np.finfo(self.dtype).eps)
+        for i in range(len(x)):
+            moved = x.copy()
+            moved[i] += root * max(1.0, abs(x[i])) * (1.0 if x[i] >= 0 else -1.0)
+            g[i] = (self.value(moved) - f) / (moved[i] - x[i])
+        return g
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When to stop, and what to tell meanwhile."""
+
+    gtol: float
+    norm: float
+    maxiter: int
+    callback: Callable[[Array, float], object] | None
+    history: bool
+    disp: bool
+    return_all: bool
+
+
+def prepare(
+    fun: Any, x0: Any, args: Any, jac: Any, gtol: Any, maxiter: Any, callback: Any, history: bool, extras: dict[str, Any]
+) -> tuple[Array, Objective, Settings]:
+    """Check the arguments that all minimizers share; `extras` are those that only SciPy's callers use."""
+    unknown = sorted(extras.keys() - _EXTRAS.keys())
+    if unknown:
+        raise TypeError(f"{unknown[0]}: not an argument of this method; beside its own it takes {', '.join(_EXTRAS)}")
+    extra = _EXTRAS | extras
+    if extra["bounds"] is not None:
+        raise ValueError("bounds: expected None, this method is unconstrained")
+    if extra["constraints"] is not None and not np.array_equal(extra["constraints"], ()):
+        raise ValueError("constraints: expected none, this method is unconstrained")
+    for name in ("hess", "hessp"):
+        if extra[name] is not None:
+            warnings.warn(f"{name}: this method does not use it", RuntimeWarning, stacklevel=3)
+    x = _validation.real_array("x0", [x0] if np.ndim(x0) == 0 else x0, 1).copy()
+    if len(x) == 0:
+        raise ValueError("x0: expected at least one number, got none")
+    _validation.finite("x0", x)
+    settings = Settings(
+        gtol=_validation.number("gtol", gtol if extra["tol"] is None else extra["tol"], minimum=0.0),
+        norm=_validation.number("norm", extra["norm"]),
+        maxiter=200 * len(x) if maxiter is None else _validation.count("maxiter", maxiter),
+        callback=None if callback is None else _as_scipy_calls(_validation.function("callback", callback)),
+        history=bool(history),
+        disp=bool(extra["disp"]),
+        return_all=bool(extra["return_all"]),
+    )
+    return x, Objective(fun, jac, args, x.dtype), settings
+
+
+def _as_scipy_calls(callback: Callable[..., object]) -> Callable[[Array, float], object]:
+    """``callback(xk)``, or ``callback(intermediate_result=...)`` if that is its only parameter."""
+    try:
+        parameters = set(inspect.signature(callback).parameters)
+    except (TypeError, ValueError):  # a builtin may have no signature
+        parameters = set()
+    if parameters == {"intermediate_result"}:
+        return lambda x, f: callback(intermediate_result=OptimizeResult(x=x, fun=f))
+    return lambda x, f: callback(x)
+
+
+def descend(
+    objective: Objective,
+    x: Array,
+    direction: Callable[[Array, bool], Array | None],
+    line_search: Callable[..., Search],
+    settings: Settings,
+) -> Result:
+    """Minimize by line searches.
+
+    1. Evaluate; stop if the gradient is small.
+    2. Take a direction, ``direction(g, anew)``; ``anew`` asks for a fresh start, which None declines.
+    3. Search along it; if that fails, once more with a fresh direction.
+    4. Move.
+    """
+    rows: list[tuple[float, float, float, int]] = []
+    points: list[Array] = []
+    keep = settings.history or settings.return_all
+    step = last_slope = 0.0
+    f, g = objective(x)
+    k = 0
+    while True:
+        # 1. Record, and see whether to stop.
+        grad_norm = float(np.linalg.norm(g, settings.norm)) if np.isfinite(g).all() else math.nan
+        rows.append((float(f), grad_norm, step, objective.njev))
+        if keep:
+            points.append(x.copy())
+            if len(points) * x.nbytes > _HISTORY_BYTES:
+                keep = False
+                warnings.warn(
+                    f"history.x ends with iteration {k}, at {_HISTORY_BYTES >> 20} MiB; history=False keeps no points",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+        if settings.callback is not None and k > 0:
+            try:
+                settings.callback(x.copy(), float(f))
+            except StopIteration:
+                status = STOPPED
+                break
+        if f == -math.inf:
+            status = UNBOUNDED
+            break
+        if not (math.isfinite(f) and math.isfinite(grad_norm)):
+            status = NOT_FINITE
+            break
+        if grad_norm <= settings.gtol:
+            status = CONVERGED
+            break
+        if k == settings.maxiter:
+            status = EXHAUSTED
+            break
+        # 2., 3. Direction and step
+        found = None
+        for anew in (k == 0, True):
+            d = direction(g, anew)
+            if d is None:
+                break
+            slope = float(np.dot(g, d))
+            if not math.isfinite(slope):  # too large to be squared
+                d = d / np.abs(d).max()
+                slope = float(np.dot(g, d))
+            if not -math.inf < slope < 0:
+                continue
+            # The first trial promises the last change of the value; at a fresh start it has length 1 at most.
+            trial = step * last_slope / slope if not anew else 0.0
+            if not 0.0 < trial < math.inf:
+                trial = min(1.0, 1.0 / float(np.linalg.norm(d)))
+            found = _search(objective, line_search, x, d, f, slope, trial)
+            if found is not None:
+                break
+        if objective.escaped:
+            status = UNBOUNDED
+            if found is not None:
+                _, x, f, g = found
+            break
+        if found is None:
+            status = NO_DECREASE
+            break
+        # 4. Move
+        last_slope = slope
+        step, x, f, g = found
+        k += 1
+    result = Result(
+        x=x,
+        fun=float(f),
+        jac=g,
+        success=status == CONVERGED,
+        status=status,
+        message=_MESSAGES[status],
+        nit=k,
+        nfev=objective.nfev,
+        njev=objective.njev,
+        history=History(np.array(rows, dtype=np.float64), np.array(points) if settings.history else None),
+    )
+    if settings.return_all:
+        result.allvecs = points
+    if settings.disp:
+        print(f"{result.message} f = {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations of fun.")
+    return result
+
+
+def _search(
+    objective: Objective,
+    line_search: Callable[..., Search],
+    x: Array,
+    d: Array,
+    f0: np.floating[Any],
+    slope0: float,
+    step0: float,
+) -> tuple[float, Array, np.floating[Any], Array] | None:
+    """Step, point, value and gradient that the search accepts; None if it finds no lower point."""
+    last: tuple[float, Array, Any, Array] | None = None
+    lowest: tuple[float, Array, Any, Array] | None = None
+    search = line_search(f0, slope0, step0)
+    last_step = 0.0
+    try:
+        step = next(search)
+        while True:
+            at = x + x.dtype.type(step) * d
+            if np.isfinite(at).all():
+                f, g = objective(at)
+            else:
+                f, g = x.dtype.type(math.nan), np.full_like(x, math.nan)
+                objective.escaped = lowest is not None and lowest[0] == last_step and lowest[2] < f0
+            last = (step, at, f, g)
+            if f == -math.inf:
+                return last
+            if lowest is None or f < lowest[2]:
+                lowest = last
+            last_step = step
+            step = search.send((f, float(np.dot(g, d))))
+    except StopIteration as end:
+        accepted = end.value
+    if accepted is not None and last is not None and lowest is not None:
+        for trial in (last, lowest):
+            if trial[0] == accepted:
+                return trial
+        at = x + x.dtype.type(accepted) * d
+        return accepted, at, *objective(at)
+    # Nothing was accepted, but a lower point is a lower point.
+    if lowest is not None and lowest[2] < f0 and np.isfinite(lowest[3]).all():
+        return lowest
+    return None
