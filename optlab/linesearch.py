@@ -144,7 +144,7 @@ def exact(f0: float, slope0: float, step0: float, *, rtol: float = 1e-10) -> Sea
 
     Examples
     --------
-    >>> drive(exact(1.0, -4.0, 0.1), lambda t: ((1 - 2 * t) ** 2, -4 * (1 - 2 * t)))
+    >>> round(drive(exact(1.0, -4.0, 0.1), lambda t: ((1 - 2 * t) ** 2, -4 * (1 - 2 * t))), 12)
     0.5
     """
     _require(f0, slope0, step0)
@@ -183,7 +183,7 @@ def exact(f0: float, slope0: float, step0: float, *, rtol: float = 1e-10) -> Sea
             step = 0.5 * (low + high) if low > 0.0 else 0.1 * high
         if not low < step < high:
             break
-    return best
+    return low if math.isinf(high) else best
 
 
 def strong_wolfe(

@@ -275,7 +275,7 @@ def steepest_descent(
     >>> run = optlab.steepest_descent(lambda x: x[0] ** 2 + 10 * x[1] ** 2, [10.0, 1.0],
     ...                               jac=lambda x: np.array([2 * x[0], 20 * x[1]]))
     >>> run.success, run.nit
-    (True, 77)
+    (True, 73)
     """
     x, objective, settings = _minimize.prepare(fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras)
     _validation.function("line_search", line_search)
