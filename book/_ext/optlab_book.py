@@ -130,10 +130,9 @@ def anchor(id):
 def page_link(from_page, page, text, target=None):
     """A link to a page of the book, or to a place on it."""
     kind = {"reftype": "ref", "reftarget": target} if target else {"reftype": "doc", "reftarget": f"/{page}"}
-    link = addnodes.pending_xref(
+    return addnodes.pending_xref(
         "", text, refdomain="std", refdoc=from_page, refexplicit=True, refwarn=True, **kind
     )
-    return link
 
 
 def source_page(source):
