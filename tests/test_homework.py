@@ -1,4 +1,4 @@
-"""Every homework: the solutions get full marks, what a student starts with does not, hidden tests see more."""
+"""Homework: solutions get full marks, what a student starts with none, and hidden tests see more."""
 
 import json
 import subprocess
@@ -17,7 +17,9 @@ MISTAKES = {"conjugate-gradient": ("if not g.any():", "if False:")}
 
 
 def otter(*arguments):
-    run = subprocess.run([sys.executable, "-m", "otter", *map(str, arguments)], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "otter", *map(str, arguments)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 

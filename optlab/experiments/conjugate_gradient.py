@@ -6,18 +6,23 @@ one *pass* is as many gradients of single samples as there are samples. A trial 
 paid for like any other evaluation.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate
+from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.optimize import minimize
+from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
 from optlab import nonlinear_cg
 from optlab.experiments import stored
 
-Array = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.intp] | slice
 
 PASSES = (3, 5, 10, 20, 30, 50, 100)
 SHAPES = ((64, 32), (32,), (32, 10), (10,))
@@ -32,15 +37,15 @@ def random_spd(n: int, kappa: float, seed: int, distinct: int | None = None) -> 
     """
     q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))
     eigenvalues = np.geomspace(1, kappa, n) if distinct is None else np.linspace(1, kappa, distinct)
-    A = q * np.resize(eigenvalues, n) @ q.T
+    A: Array = q * np.resize(eigenvalues, n) @ q.T
     return (A + A.T) / 2
 
 
 def conjugate_basis(A: Array, vectors: Array) -> Array:
-    """Rows d_i with d_i'A d_j = 0 and d_i'A d_i = 1 that span what the rows of `vectors` span.
+    """Rows d_i with d_i'A d_j = 0 and d_i'A d_i = 1, made from other rows.
 
-    Gram-Schmidt in the inner product of A: each finished direction is taken out of all that follow. All
-    of it is done twice, since the second round removes what rounding left over in the first.
+    Gram-Schmidt in the inner product of A: each finished direction is taken
+    out of all that follow. The second round removes what rounding left over.
     """
     D = np.array(vectors, dtype=float)
     for _ in range(2):
@@ -50,14 +55,14 @@ def conjugate_basis(A: Array, vectors: Array) -> Array:
     return D
 
 
-def training_digits():
+def training_digits() -> tuple[Array, Array]:
     """1437 of scikit-learn's 8 x 8 digits with pixels in [0, 1], and their classes one-hot."""
     images, labels = load_digits(return_X_y=True)
     rows = np.random.default_rng(12345).permutation(len(labels))[:1437]
     return images[rows] / 16, np.eye(10)[labels[rows]]
 
 
-def network_cost(theta, x, y, decay=1e-4):
+def network_cost(theta: Array, x: Array, y: Array, decay: float = 1e-4) -> tuple[float, Array]:
     """Cross-entropy of a 64-32(tanh)-10 network plus decay/2 ||theta||^2, and the gradient."""
     w1, b1, w2, b2 = unpack(theta)
     hidden = np.tanh(x @ w1 + b1)
@@ -73,14 +78,15 @@ def network_cost(theta, x, y, decay=1e-4):
     return cost, np.concatenate([g.ravel() for g in grads]) + decay * theta
 
 
-def unpack(theta):
+def unpack(theta: Array) -> list[Array]:
     """The flat parameter vector as the two weight matrices and two bias vectors."""
     ends = accumulate(SIZES)
-    return [theta[end - size : end].reshape(shape)
-            for end, size, shape in zip(ends, SIZES, SHAPES, strict=True)]
+    return [
+        theta[end - size : end].reshape(shape) for end, size, shape in zip(ends, SIZES, SHAPES, strict=True)
+    ]
 
 
-def initial_parameters(rng):
+def initial_parameters(rng: Generator) -> Array:
     """Weights uniform in +-sqrt(6 / (inputs + outputs)) (Glorot), biases zero."""
     bounds = [np.sqrt(6 / sum(shape)) if len(shape) == 2 else 0.0 for shape in SHAPES]
     return np.concatenate([rng.uniform(-b, b, n) for b, n in zip(bounds, SIZES, strict=True)])
@@ -89,21 +95,22 @@ def initial_parameters(rng):
 class Meter:
     """Hands out the cost on any batch, counts the passes, and notes the full cost along the way."""
 
-    def __init__(self, x, y, theta):
+    def __init__(self, x: Array, y: Array, theta: Array) -> None:
         self.x, self.y, self.theta = x, y, theta
-        self.passes, self.costs = 0.0, []
+        self.passes = 0.0
+        self.costs: list[float] = []
 
-    def on(self, rows):
+    def on(self, rows: Rows) -> Callable[[Array], tuple[float, Array]]:
         """The function ``theta -> (cost, gradient)`` on these rows of the training set."""
         x, y = self.x[rows], self.y[rows]
 
-        def fun(theta):
+        def fun(theta: Array) -> tuple[float, Array]:
             self.passes += len(x) / len(self.x)
             return network_cost(theta, x, y)
 
         return fun
 
-    def mark(self, theta):
+    def mark(self, theta: Array) -> None:
         """Note a new iterate; the callback of every method. Ends the run once the budget is spent."""
         while not self.spent and self.passes > PASSES[len(self.costs)] + 1e-9:
             self.costs.append(network_cost(self.theta, self.x, self.y)[0])
@@ -112,18 +119,18 @@ class Meter:
             raise StopIteration
 
     @property
-    def spent(self):
+    def spent(self) -> bool:
         return len(self.costs) == len(PASSES)
 
 
-def batches(rng, n, size):
+def batches(rng: Generator, n: int, size: int) -> Iterator[Rows]:
     """Endless mini-batches, shuffled anew in each epoch; the incomplete last one is kept."""
     while True:
         rows = rng.permutation(n)
         yield from (rows[i : i + size] for i in range(0, n, size))
 
 
-def sgd(meter, rng, lr, size=32):
+def sgd(meter: Meter, rng: Generator, lr: float, size: int = 32) -> None:
     """Stochastic gradient descent: one step of length lr against each mini-batch gradient."""
     theta = meter.theta
     for rows in batches(rng, len(meter.x), size):
@@ -132,22 +139,24 @@ def sgd(meter, rng, lr, size=32):
         meter.mark(theta)
 
 
-def mini_batch(meter, rng, method, size=256, steps=3):
-    """A few steps of a full-batch method on one mini-batch; then the next one, with a fresh start."""
+def mini_batch(meter: Meter, rng: Generator, method: Any, size: int = 256, steps: int = 3) -> None:
+    """A few steps of a full-batch method on a mini-batch; then on the next."""
+    options = {"maxiter": steps}
     for rows in batches(rng, len(meter.x), size):
-        minimize(meter.on(rows), meter.theta, jac=True, method=method, callback=meter.mark,
-                 options={"maxiter": steps})
+        fun = meter.on(rows)
+        minimize(fun, meter.theta, jac=True, method=method, callback=meter.mark, options=options)
         if meter.spent:
             break
 
 
-def full_batch(meter, rng, method):
-    """The method as it is meant to be used: every gradient from the whole training set."""
-    minimize(meter.on(slice(None)), meter.theta, jac=True, method=method, callback=meter.mark,
-             options={"maxiter": 10_000, "gtol": 0})
+def full_batch(meter: Meter, rng: Generator, method: Any) -> None:
+    """The method as it is meant to be used: every gradient from all samples."""
+    options = {"maxiter": 10_000, "gtol": 0}
+    fun = meter.on(slice(None))
+    minimize(fun, meter.theta, jac=True, method=method, callback=meter.mark, options=options)
 
 
-METHODS = {
+METHODS: dict[str, Callable[[Meter, Generator], None]] = {
     "SGD, lr 1": partial(sgd, lr=1.0),
     "SGD, lr 0.1": partial(sgd, lr=0.1),
     "mini-batch CG": partial(mini_batch, method=nonlinear_cg),
@@ -158,7 +167,7 @@ METHODS = {
 
 
 @stored
-def race(seeds=5):
+def race(seeds: int = 5) -> dict[str, Array]:
     """Training cost of every method after each of ``PASSES``: ``{method: array (seeds, passes)}``."""
     x, y = training_digits()
     costs = {}
@@ -167,9 +176,7 @@ def race(seeds=5):
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
             meter = Meter(x, y, initial_parameters(rng))
-            try:
+            with suppress(StopIteration):  # how the meter ends a run
                 method(meter, rng)
-            except StopIteration:
-                pass
             costs[name][seed] = meter.costs
     return costs
