@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from optlab import nonlinear_cg
 from optlab.experiments import stored
@@ -170,13 +171,13 @@ METHODS: dict[str, Callable[[Meter, Generator], None]] = {
 def race(seeds: int = 5) -> dict[str, Array]:
     """Training cost of every method after each of ``PASSES``: ``{method: array (seeds, passes)}``."""
     x, y = training_digits()
-    costs = {}
-    for name, method in METHODS.items():
-        costs[name] = np.empty((seeds, len(PASSES)))
-        for seed in range(seeds):
-            rng = np.random.default_rng(seed)
-            meter = Meter(x, y, initial_parameters(rng))
-            with suppress(StopIteration):  # how the meter ends a run
-                method(meter, rng)
-            costs[name][seed] = meter.costs
+    costs = {name: np.empty((seeds, len(PASSES))) for name in METHODS}
+    with threadpool_limits(1):  # the products are small: two threads would wait for each other
+        for name, method in METHODS.items():
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                meter = Meter(x, y, initial_parameters(rng))
+                with suppress(StopIteration):  # how the meter ends a run
+                    method(meter, rng)
+                costs[name][seed] = meter.costs
     return costs
