@@ -16,7 +16,7 @@ def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
 
     Integers and booleans become float64, float16 becomes float32 and longer floats are rounded to float64.
     """
-    if isinstance(value, np.ndarray) and value.dtype.char in "fd" and value.flags.carray and value.ndim == ndim:
+    if type(value) is np.ndarray and value.dtype.char in "fd" and value.flags.carray and value.ndim == ndim:
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a masked array")
@@ -41,6 +41,8 @@ def finite(name: str, array: NDArray[Any]) -> None:
 
 def number(name: str, value: Any, *, minimum: float = -math.inf, below: float | None = None) -> float:
     """A real number >= minimum and < below, never NaN."""
+    if type(value) is float and value >= minimum and below is None:
+        return value
     try:
         result = float(value)
     except (TypeError, ValueError) as error:

@@ -60,13 +60,24 @@ cdef struct Run:
 
 cdef CVOID residual_step(Py_ssize_t n, double step, const floating* q, floating* r, double* rr) noexcept nogil:
     """r <- r - step q, and r.r."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0, k
     cdef floating a = <floating> step
-    cdef double s = 0
-    for i in range(n):
+    cdef double s[16]
+    cdef double total = 0
+    for k in range(16):
+        s[k] = 0
+    while i + 16 <= n:
+        for k in range(16):
+            r[i + k] -= a * q[i + k]
+            s[k] += <double> r[i + k] * <double> r[i + k]
+        i += 16
+    while i < n:
         r[i] -= a * q[i]
-        s += <double> r[i] * <double> r[i]
-    rr[0] = s
+        total += <double> r[i] * <double> r[i]
+        i += 1
+    for k in range(16):
+        total += s[k]
+    rr[0] = total
 
 
 cdef CVOID move(Py_ssize_t n, double step, const floating* d, floating* x) noexcept nogil:

@@ -119,26 +119,42 @@ cdef inline void add_diagonal(const floating* a, const floating* x, floating* y,
         y[i] += a[i + a_shift] * x[i + x_shift]
 
 
+cdef inline void add_pair(const floating* a, const floating* x, floating* y, Py_ssize_t o, Py_ssize_t start,
+                          Py_ssize_t stop) noexcept nogil:
+    """y_i += a_{i + o} x_{i + o} + a_i x_{i - o} for start <= i < stop."""
+    cdef Py_ssize_t i
+    for i in range(start, stop):
+        y[i] += a[i + o] * x[i + o] + a[i] * x[i - o]
+
+
 cdef CVOID dia_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i = sum over offsets o >= 0 of a_o[i + o] x_{i + o} + a_o[i] x_{i - o}: the diagonals from the main one up.
 
     SciPy stores an entry by its column, a_o[j] = A[j - o, j]. Blocks of rows keep y in cache while the diagonals pass.
     """
-    cdef Py_ssize_t i, k, o, row = 0, end, n = A.n
+    cdef Py_ssize_t i, k, o, row = 0, end, both, last, n = A.n
     cdef const floating* a
+    cdef double part
+    xy[0] = 0
     while row < n:
-        end = min(row + 1024, n)
+        end = min(row + 512, n)
         for i in range(row, end):
             y[i] = 0
         for k in range(A.count):
             o = A.indices[k]
             a = <const floating*> A.data + k * A.width
-            if o >= 0:
-                add_diagonal(a, x, y, o, o, row, min(end, A.width - o))
-            if o > 0:
-                add_diagonal(a, x, y, 0, -o, max(row, o), min(end, A.width))
+            if o == 0:
+                add_diagonal(a, x, y, 0, 0, row, min(end, A.width))
+            elif o > 0:
+                # Rows with both neighbors, and before and after them those with one.
+                both = max(row, o)
+                last = max(both, min(end, A.width - o))
+                add_diagonal(a, x, y, o, o, row, min(both, end, A.width - o))
+                add_pair(a, x, y, o, both, last)
+                add_diagonal(a, x, y, 0, -o, last, min(end, A.width))
+        dot(end - row, x + row, y + row, &part)
+        xy[0] += part
         row = end
-    dot(n, x, y, xy)
 
 
 cdef CVOID dia_full(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
@@ -156,24 +172,36 @@ cdef CVOID dia_full(const Matrix* A, const floating* x, floating* y, double* xy)
 
 cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_ij = 4 x_ij - x_{i-1,j} - x_{i+1,j} - x_{i,j-1} - x_{i,j+1}, and x = 0 outside the grid."""
-    cdef Py_ssize_t i, j, rows = A.count, columns = A.width
+    cdef Py_ssize_t i, j, rows = A.count, n = A.width
     cdef const floating* c
     cdef floating* out
+    cdef double part
+    xy[0] = 0
     for i in range(rows):
-        c = x + i * columns
-        out = y + i * columns
-        out[0] = 4 * c[0]
-        for j in range(1, columns):
-            out[j] = 4 * c[j] - c[j - 1]
-        for j in range(columns - 1):
-            out[j] -= c[j + 1]
-        if i > 0:
-            for j in range(columns):
-                out[j] -= c[j - columns]
-        if i + 1 < rows:
-            for j in range(columns):
-                out[j] -= c[j + columns]
-    dot(A.n, x, y, xy)
+        c = x + i * n
+        out = y + i * n
+        if 0 < i < rows - 1:
+            for j in range(1, n - 1):
+                out[j] = 4 * c[j] - c[j - 1] - c[j + 1] - c[j - n] - c[j + n]
+            if n > 1:
+                out[0] = 4 * c[0] - c[1] - c[-n] - c[n]
+                out[n - 1] = 4 * c[n - 1] - c[n - 2] - c[-1] - c[2 * n - 1]
+            else:
+                out[0] = 4 * c[0] - c[-1] - c[1]
+        else:
+            for j in range(n):
+                out[j] = 4 * c[j]
+            for j in range(1, n):
+                out[j] -= c[j - 1]
+                out[j - 1] -= c[j]
+            if i > 0:
+                for j in range(n):
+                    out[j] -= c[j - n]
+            if i < rows - 1:
+                for j in range(n):
+                    out[j] -= c[j + n]
+        dot(n, c, out, &part)
+        xy[0] += part
 
 
 # Preconditioners -------------------------------------------------------------------------------------------------
@@ -257,11 +285,22 @@ def incomplete_cholesky(const int[::1] indptr, const int[::1] indices, double[::
 
 cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
     """xy = sum_i x_i y_i, in double precision."""
-    cdef Py_ssize_t i
-    cdef double s = 0
-    for i in range(n):
-        s += <double> x[i] * <double> y[i]
-    xy[0] = s
+    cdef Py_ssize_t i = 0, k
+    cdef double s[16]
+    cdef double total = 0
+    # Sixteen sums: enough additions at once to hide how long each takes.
+    for k in range(16):
+        s[k] = 0
+    while i + 16 <= n:
+        for k in range(16):
+            s[k] += <double> x[i + k] * <double> y[i + k]
+        i += 16
+    while i < n:
+        total += <double> x[i] * <double> y[i]
+        i += 1
+    for k in range(16):
+        total += s[k]
+    xy[0] = total
 
 
 # Operators -------------------------------------------------------------------------------------------------------
@@ -364,3 +403,35 @@ def csr_is_valid(const int[::1] indptr, const int[::1] indices, Py_ssize_t entri
         for i in range(indptr[n]):
             bad |= <unsigned int> indices[i] >= <unsigned int> n
     return not bad
+
+
+def csr_diagonals(const int[::1] indptr, const int[::1] indices, short[::1] slot, int[::1] offsets):
+    """Find the diagonals that a valid CSR matrix occupies; return how many, or -1 if ``offsets`` has no room for all.
+
+    ``slot``, zeros of length 2 n - 1, becomes 1 + the place in ``offsets`` of the diagonal o = j - i at o + n - 1.
+    """
+    cdef Py_ssize_t i, k, place, n = indptr.shape[0] - 1, count = 0
+    with nogil:
+        for i in range(n):
+            for k in range(indptr[i], indptr[i + 1]):
+                place = indices[k] - i + n - 1
+                if slot[place] == 0:
+                    if count == offsets.shape[0]:
+                        count = -1
+                        break
+                    offsets[count] = <int> (indices[k] - i)
+                    count += 1
+                    slot[place] = <short> count
+            if count < 0:
+                break
+    return count
+
+
+def csr_to_dia(const int[::1] indptr, const int[::1] indices, const floating[::1] data, const short[::1] slot,
+               floating[:, ::1] diagonals):
+    """Add the entries of a CSR matrix to ``diagonals``, zeros: a row a diagonal, aligned by column."""
+    cdef Py_ssize_t i, k, n = indptr.shape[0] - 1
+    with nogil:
+        for i in range(n):
+            for k in range(indptr[i], indptr[i + 1]):
+                diagonals[slot[indices[k] - i + n - 1] - 1, indices[k]] += data[k]
