@@ -17,7 +17,7 @@ from libc.math cimport INFINITY, isfinite, sqrt
 from libc.string cimport memcpy
 
 from ._clones cimport CVOID
-from .matrix cimport Matrix, Operator
+from .matrix cimport Matrix, Operator, dot
 
 cnp.import_array()
 
@@ -109,15 +109,6 @@ cdef CVOID true_residual(Py_ssize_t n, const floating* b, const floating* x, con
         t += <double> x[i] * (<double> b[i] + <double> r[i])
     rr[0] = s
     f[0] = -0.5 * t
-
-
-cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
-    """xy = x.y."""
-    cdef Py_ssize_t i
-    cdef double s = 0
-    for i in range(n):
-        s += <double> x[i] * <double> y[i]
-    xy[0] = s
 
 
 cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_t stop) noexcept nogil:

@@ -1,6 +1,9 @@
 # A matrix as the solvers see it: a table of two functions and the arrays they read.
 
 cimport numpy as cnp
+from cython cimport floating
+
+from ._clones cimport CVOID
 
 ctypedef void (*product_t)(const Matrix* A, const void* x, void* y, double* xy) noexcept nogil
 
@@ -13,6 +16,9 @@ cdef struct Matrix:
     const void* data
     const int* indices
     const int* indptr
+
+
+cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil
 
 
 cdef class Operator:
