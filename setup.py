@@ -15,7 +15,7 @@ from setuptools import Extension, setup
 checked = os.environ.get("OPTLAB_CHECKED", "0") not in ("", "0")
 
 # These flags let reductions vectorize and keep NaN and Inf (never -ffast-math).
-unix = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
+unix = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"]
 if checked:
     unix = ["-O1", "-g", "-UNDEBUG"]
 compile_args = ["/O2"] if sys.platform == "win32" else unix
