@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -127,8 +128,12 @@ def as_csr(name: str, A: Any) -> Any:
                 f"{name}: expected CSR with row pointers that start at 0, never fall and end within the data, "
                 f"and column indices in [0, {n}); got others"
             )
+        stored = int(indptr[-1])
+        if max(len(A.indices), len(A.data)) > stored:  # SciPy takes spare room for entries
+            A = scipy.sparse.csr_array((A.data[:stored], A.indices[:stored], A.indptr), shape=A.shape)
         return A
     if A.format in ("csc", "bsr"):
+        A = copy.copy(A)  # check_format drops spare room
         try:
             A.check_format(full_check=True)
         except ValueError as error:
@@ -140,7 +145,7 @@ def as_csr(name: str, A: Any) -> Any:
 
 def product(name: str, A: Any, n: int) -> Callable[[Array], Array]:
     """The product with a matrix that has no kernel: a new vector from a copy of the argument, checked for shape."""
-    function = A if not hasattr(A, "matvec") and not scipy.sparse.issparse(A) else getattr(A, "matvec", A.__matmul__)
+    function = A.__matmul__ if scipy.sparse.issparse(A) else getattr(A, "matvec", A)
 
     def multiply(x: Array) -> Array:
         y = np.asarray(function(x.copy()))  # a copy: what the user does to it stays with the user
@@ -158,10 +163,11 @@ def require_finite(name: str, A: Any) -> None:
     if isinstance(A, np.ndarray):
         _validation.finite(name, A)
     elif scipy.sparse.issparse(A):
-        A = A.tocoo()
+        A = as_csr(name, A)
         if not np.isfinite(A.data).all():
             k = int(np.argmin(np.isfinite(A.data)))
-            raise ValueError(f"{name}: expected finite numbers, got {A.data[k]} at [{A.row[k]}, {A.col[k]}]")
+            row = int(np.searchsorted(A.indptr, k, side="right")) - 1
+            raise ValueError(f"{name}: expected finite numbers, got {A.data[k]} at [{row}, {A.indices[k]}]")
 
 
 def asymmetry(multiply: Callable[[Array], Array], x: Array, Ax: Array) -> float:

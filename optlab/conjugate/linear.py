@@ -161,21 +161,21 @@ def cg(
     if callback is not None:
         _validation.function("callback", callback)
 
-    # 2. Bring b to a size whose square neither overflows nor vanishes.
+    # 2. Bring b near 1, which leaves the range of numbers to A: d.Ad must neither overflow nor vanish.
     square = kernels.squared_norm(b)
-    scale = 1.0 if 1e-200 < square < 1e200 else _scale(b)
+    scale = 1.0 if 1e-20 < square < 1e20 else _scale(b)
     if scale != 1.0:
         b, atol = b / dtype.type(scale), atol / scale
         square = kernels.squared_norm(b)
     if square == 0.0:  # the solution is zero, wherever the start
         _operators.require_finite("A", A)
         x0 = None
-    x = np.zeros(n, dtype) if x0 is None else (x0 / scale).astype(dtype)
+    x = _start(x0, n, dtype, scale)
 
     # 3. Iterate.
     A_kernel = _operators.bind("A", A, n, dtype)
     M_kernel = None if M is None else _operators.bind("M", M, n, dtype)
-    tolerance = max(rtol * math.sqrt(square), atol)
+    tolerance = max(atol, rtol * math.sqrt(square))  # in this order: rtol=inf and b=0 make NaN
     solve = _Solve(
         kernels.Iteration(A_kernel, M_kernel, M is None, b, x, x0 is None, tolerance, maxiter),
         None if A_kernel is not None else _operators.product("A", A, n),
@@ -185,24 +185,37 @@ def cg(
     )
     chunk = 1 if callback or history else _CHUNK // (n if A_kernel is None else A_kernel.work) + 1
     status = solve.run(maxiter, chunk, callback, history)
-    message = _MESSAGES[status]
 
     # 4. Find out what went wrong, and return the best point.
     iteration = solve.iteration
     if status == 4:
         for name, value in (("A", A), ("M", M)):
             _operators.require_finite(name, value)
+    message = ""
     if status not in (0, 99):
-        solve.keep_best()
+        solve.keep_best(_start(x0, n, dtype, scale))
         skew = _operators.asymmetry(A_kernel or solve.A, x, b - iteration.r)  # type: ignore[arg-type]
         if skew > (1e-4 if single else 1e-10):
             status = 3
             message = f"Not converged: A is not symmetric (it differs from its transpose by {skew:.1e}, relatively)."
+
+    # 5. Go back to the scale of b. There x may overflow or vanish: what is returned has to pass the test.
+    solution = x
+    if scale != 1.0:
+        solution = solve.point()
+        back = solution / dtype.type(scale)
+        if not np.array_equal(back, x):
+            in_range = bool(np.isfinite(back).all())
+            x[:] = back if in_range else _start(x0, n, dtype, scale)
+            solve.residual()
+            solution = solve.point()
+            if status == 0 and not iteration.norm <= tolerance:
+                status = 3 if in_range else 4
     return Result(
-        x=x if scale == 1.0 else x * dtype.type(scale),
+        x=solution,
         success=status == 0,
         status=status,
-        message=message,
+        message=message or _MESSAGES[status],
         nit=solve.rows - 1,
         fun=iteration.f * scale * scale,
         residual_norm=iteration.norm * scale,
@@ -272,16 +285,25 @@ class _Solve:
             self.iteration.q[:] = self.A(self.x)
         self.iteration.residual()
 
-    def keep_best(self) -> None:
-        """Go back to the smallest residual seen, if x is not it."""
-        norm, best = self.iteration.norm, self.iteration.best_norm
-        if not norm <= best and math.isfinite(best):
-            self.x[:] = self.iteration.best
-            self.residual()
+    def keep_best(self, start: Array) -> None:
+        """Go back to the smallest residual seen, or to the start, if the true residual is smaller there.
+
+        The recursion may be wrong about its points: if A is not symmetric it is about another matrix.
+        """
+        for point, promised in ((self.iteration.best, self.iteration.best_norm), (start, self.table[0, 1])):
+            norm = self.iteration.norm
+            if math.isfinite(promised) and not norm <= promised:
+                last = self.x.copy()
+                self.x[:] = point
+                self.residual()
+                if norm < self.iteration.norm:
+                    self.x[:] = last
+                    self.residual()
 
     def point(self) -> Array:
         """A copy of x in the scale of the user."""
-        return self.x * self.x.dtype.type(self.scale)
+        with np.errstate(over="ignore", under="ignore"):
+            return self.x * self.x.dtype.type(self.scale)
 
     def history(self) -> History:
         table = self.table[: self.rows]
@@ -298,6 +320,17 @@ def _require_size(name: str, A: Any, n: int) -> None:
 
 
 def _scale(b: Array) -> float:
-    """The power of two that brings the largest entry of b near 1; 1 for zero. NaN and infinities are refused."""
+    """The power of two that brings the largest entry of b to [1, 2); 1 for zero. b has to be finite."""
     _validation.finite("b", b)
-    return float(2.0 ** math.frexp(float(np.abs(b).max()))[1])
+    return math.ldexp(1.0, math.frexp(float(np.abs(b).max()) or 1.0)[1] - 1)
+
+
+def _start(x0: Array | None, n: int, dtype: np.dtype[Any], scale: float) -> Array:
+    """A copy of the starting point in the scale of the run."""
+    if x0 is None:
+        return np.zeros(n, dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        x = x0.astype(dtype) / dtype.type(scale)
+    if not np.isfinite(x).all():
+        raise ValueError(f"x0: expected numbers that divided by {scale:g}, the size of b, are finite")
+    return x  # type: ignore[no-any-return]
