@@ -11,15 +11,16 @@ export OPTLAB_STORE ?= $(CURDIR)/$(BUILD)/store
 KERNELS := $(wildcard optlab/_kernels/*.pyx optlab/_kernels/*.pxd)
 PACKAGE := $(shell find optlab -name '*.py')
 CLAIMS := $(shell find tests/claims tests/conftest.py tests/reference.py -name '*.py' 2>/dev/null)
-PAGES := $(shell find book \( -name '_build' -o -name 'node_modules' -o -name '__pycache__' \) -prune -o -type f -print)
+PAGES := $(shell find book \( -name '_build' -o -name '_generated' -o -name 'node_modules' -o -name '__pycache__' \) -prune -o -type f -print)
 
 .DELETE_ON_ERROR:
-.PHONY: help book claims serve lab test page-test bench lint clean
+.PHONY: help book claims serve lab homework test page-test bench lint clean
 
 help:
 	@echo 'make book               check every claim, execute and build every page into $(HTML)'
 	@echo 'make serve PORT=8000    show the book at http://127.0.0.1:8000, to this machine only'
 	@echo 'make lab                open the chapters as notebooks in JupyterLab'
+	@echo 'make homework           notebooks for students and for grading: book/homework/_generated'
 	@echo 'make test               tests of the package, doctests, claims'
 	@echo 'make page-test          tests of the built book in a browser (needs Chromium)'
 	@echo 'make claims             measure every claim: $(BUILD)/claims.json'
@@ -39,6 +40,15 @@ serve: book
 
 lab: .venv/kernels
 	$(BIN)/jupyter lab --notebook-dir=book
+
+homework: $(patsubst book/homework/%.md,book/homework/_generated/%/student,$(wildcard book/homework/*.md))
+
+# student/ is for students; autograder/ has the solutions, the hidden tests and the archive that grades.
+book/homework/_generated/%/student: book/homework/%.md .venv/kernels
+	rm -rf $(@D) && mkdir -p $(@D)
+	$(BIN)/jupytext --quiet --to ipynb --output $(@D)/$*.ipynb $<
+	$(BIN)/otter assign $(@D)/$*.ipynb $(@D)
+	rm $(@D)/$*.ipynb
 
 test: .venv/kernels
 	$(BIN)/python -m pytest

@@ -140,21 +140,37 @@ def sgd(meter: Meter, rng: Generator, lr: float, size: int = 32) -> None:
         meter.mark(theta)
 
 
-def mini_batch(meter: Meter, rng: Generator, method: Any, size: int = 256, steps: int = 3) -> None:
+def mini_batch(
+    meter: Meter,
+    rng: Generator,
+    method: Any,
+    size: int = 256,
+    steps: int = 3,
+) -> None:
     """A few steps of a full-batch method on a mini-batch; then on the next."""
-    options = {"maxiter": steps}
     for rows in batches(rng, len(meter.x), size):
-        fun = meter.on(rows)
-        minimize(fun, meter.theta, jac=True, method=method, callback=meter.mark, options=options)
+        minimize(
+            meter.on(rows),
+            meter.theta,
+            jac=True,
+            method=method,
+            callback=meter.mark,
+            options={"maxiter": steps},
+        )
         if meter.spent:
             break
 
 
 def full_batch(meter: Meter, rng: Generator, method: Any) -> None:
     """The method as it is meant to be used: every gradient from all samples."""
-    options = {"maxiter": 10_000, "gtol": 0}
-    fun = meter.on(slice(None))
-    minimize(fun, meter.theta, jac=True, method=method, callback=meter.mark, options=options)
+    minimize(
+        meter.on(slice(None)),
+        meter.theta,
+        jac=True,
+        method=method,
+        callback=meter.mark,
+        options={"maxiter": 10_000, "gtol": 0},
+    )
 
 
 METHODS: dict[str, Callable[[Meter, Generator], None]] = {
