@@ -52,7 +52,7 @@ cdef CVOID dense_symmetric(const Matrix* A, const floating* x, floating* y, doub
         s2 = a0[i + 2] * x0 + a1[i + 2] * x1 + a2[i + 2] * x2 + a2[i + 3] * x3
         s3 = a0[i + 3] * x0 + a1[i + 3] * x1 + a2[i + 3] * x2 + a3[i + 3] * x3
         # The next four rows start elsewhere: fetch their beginnings while these are read.
-        if i + 8 <= n:
+        if i + 8 <= n and n > 256:
             prefetch(a0 + 4 * n + i + 4)
             prefetch(a1 + 4 * n + i + 4)
             prefetch(a2 + 4 * n + i + 4)
