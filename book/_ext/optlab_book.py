@@ -102,6 +102,8 @@ class Ledger(SphinxPostTransform):
             box = box.deepcopy()
             for node in box.findall(nodes.Element):
                 node["ids"] = node["names"] = []
+                if isinstance(node, addnodes.pending_xref):
+                    node["refdoc"] = self.env.docname
             link = page_link(self.env.docname, page, nodes.inline("", box[0].astext()), anchor(id))
             box[0].children = []
             box[0] += link
