@@ -54,17 +54,17 @@ def test_conjugate_directions_decouple_the_minimization(claim):
     for n in (10, 50, 200):
         for kappa in (10, 1e4):
             for seed in range(5):
-                Q = random_spd(n, kappa, seed)
+                A = random_spd(n, kappa, seed)
                 rng = np.random.default_rng([seed, n])
-                D = conjugate_basis(Q, rng.standard_normal((n, n)))  # rows d_i with d_i'Q d_i = 1
+                D = conjugate_basis(A, rng.standard_normal((n, n)))  # rows d_i with d_i'A d_i = 1
                 b = rng.standard_normal(n)
-                products = D @ Q @ D.T
+                products = D @ A @ D.T
                 leak = max(leak, abs(products - np.eye(n)).max())
-                minimum = sum((b @ d) / (d @ Q @ d) * d for d in D)
-                solution = np.linalg.solve(Q, b)
+                minimum = sum((b @ d) / (d @ A @ d) * d for d in D)
+                solution = np.linalg.solve(A, b)
                 distance = max(distance, np.linalg.norm(minimum - solution) / np.linalg.norm(solution))
-    claim.at_most("largest |d_i'Q d_j|", leak, 1e-10)
-    claim.at_most("relative distance of the sum from Q^-1 b", distance, 1e-10)
+    claim.at_most("largest |d_i'A d_j|", leak, 1e-10)
+    claim.at_most("relative distance of the sum from A^-1 b", distance, 1e-10)
 
 
 @pytest.mark.claim("CG-3")
