@@ -80,20 +80,18 @@ class Objective:
         return self.scalar(self.fun(x.copy(), *self.args))
 
     def scalar(self, value: Any) -> np.floating[Any]:
-        array = np.asarray(value)
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"fun: expected a real number, got {value!r}")
+        array = _validation.numbers("fun", value)
         if array.size != 1:
             raise ValueError(f"fun: expected a single number, got shape {array.shape}")
-        return self.dtype.type(array.item())  # type: ignore[no-any-return]
+        with np.errstate(over="ignore"):
+            return self.dtype.type(array.item())  # type: ignore[no-any-return]
 
     def gradient(self, value: Any, x: Array) -> Array:
-        array = np.asarray(value)
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"jac: expected real numbers, got dtype {array.dtype}")
+        array = _validation.numbers("jac", value)
         if array.shape != x.shape and not (array.ndim == 0 and x.shape == (1,)):
             raise ValueError(f"jac: expected shape {x.shape} as x0 has, got {array.shape}")
-        return np.array(array, dtype=self.dtype).reshape(x.shape)
+        with np.errstate(over="ignore"):
+            return np.array(array, dtype=self.dtype).reshape(x.shape)
 
     def differences(self, x: Array, f: np.floating[Any]) -> Array:
         """Forward differences, each with the step that balances truncation and rounding."""
@@ -102,7 +100,7 @@ class Objective:
         for i in range(len(x)):
             moved = x.copy()
             moved[i] += root * max(1.0, abs(x[i])) * (1.0 if x[i] >= 0 else -1.0)
-            g[i] = (self.value(moved) - f) / (moved[i] - x[i])
+            g[i] = (float(self.value(moved)) - float(f)) / float(moved[i] - x[i])
         return g
 
 
@@ -183,7 +181,7 @@ def descend(
     k = 0
     while True:
         # 1. Record, and see whether to stop.
-        grad_norm = float(np.linalg.norm(g, settings.norm)) if np.isfinite(g).all() else math.nan
+        grad_norm = _norm(g, settings.norm) if np.isfinite(g).all() else math.nan
         rows.append((float(f), grad_norm, step, objective.njev))
         if keep:
             points.append(x.copy())
@@ -218,16 +216,16 @@ def descend(
             d = direction(g, anew)
             if d is None:
                 break
-            slope = float(np.dot(g, d))
-            if not math.isfinite(slope):  # too large to be squared
+            slope = _dot(g, d)
+            if not math.isfinite(slope) and np.isfinite(d).all():  # too large to be squared
                 d = d / np.abs(d).max()
-                slope = float(np.dot(g, d))
+                slope = _dot(g, d)
             if not -math.inf < slope < 0:
                 continue
             # The first trial promises the last change of the value; at a fresh start it has length 1 at most.
             trial = step * last_slope / slope if not anew else 0.0
             if not 0.0 < trial < math.inf:
-                trial = min(1.0, 1.0 / float(np.linalg.norm(d)))
+                trial = min(1.0, 1.0 / _norm(d, 2)) or 1.0
             found = _search(objective, line_search, x, d, f, slope, trial)
             if found is not None:
                 break
@@ -276,31 +274,52 @@ def _search(
     lowest: tuple[float, Array, Any, Array] | None = None
     search = line_search(f0, slope0, step0)
     last_step = 0.0
-    try:
-        step = next(search)
-        while True:
-            at = x + x.dtype.type(step) * d
-            if np.isfinite(at).all():
-                f, g = objective(at)
-            else:
-                f, g = x.dtype.type(math.nan), np.full_like(x, math.nan)
-                objective.escaped = lowest is not None and lowest[0] == last_step and lowest[2] < f0
-            last = (step, at, f, g)
-            if f == -math.inf:
-                return last
-            if lowest is None or f < lowest[2]:
-                lowest = last
-            last_step = step
-            step = search.send((f, float(np.dot(g, d))))
-    except StopIteration as end:
-        accepted = end.value
+    told: Any = None  # a generator starts with None
+    while True:
+        try:
+            step = search.send(told)
+        except StopIteration as end:
+            accepted = end.value
+            break
+        at = _along(x, step, d)
+        if np.isfinite(at).all():
+            f, g = objective(at)
+        else:
+            f, g = x.dtype.type(math.nan), np.full_like(x, math.nan)
+            objective.escaped = lowest is not None and lowest[0] == last_step and lowest[2] < f0
+        last = (step, at, f, g)
+        if f == -math.inf:
+            return last
+        if lowest is None or f < lowest[2]:
+            lowest = last
+        last_step = step
+        told = f, _dot(g, d)
     if accepted is not None and last is not None and lowest is not None:
         for trial in (last, lowest):
             if trial[0] == accepted:
                 return trial
-        at = x + x.dtype.type(accepted) * d
+        at = _along(x, accepted, d)
         return accepted, at, *objective(at)
     # Nothing was accepted, but a lower point is a lower point.
     if lowest is not None and lowest[2] < f0 and np.isfinite(lowest[3]).all():
         return lowest
     return None
+
+
+# Where these overflow, infinities and NaN tell the loop all it needs.
+
+
+def _along(x: Array, step: float, d: Array) -> Array:
+    """x + step d."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x + x.dtype.type(step) * d  # type: ignore[no-any-return]
+
+
+def _dot(a: Array, b: Array) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.dot(a, b))
+
+
+def _norm(g: Array, order: float) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.linalg.norm(g, order))

@@ -148,11 +148,9 @@ def product(name: str, A: Any, n: int) -> Callable[[Array], Array]:
     function = A.__matmul__ if scipy.sparse.issparse(A) else getattr(A, "matvec", A)
 
     def multiply(x: Array) -> Array:
-        y = np.asarray(function(x.copy()))  # a copy: what the user does to it stays with the user
-        if y.dtype.kind not in "buif":
-            raise TypeError(f"{name}: expected a product of real numbers, got dtype {y.dtype}")
+        y = _validation.numbers(f"{name} @ x", function(x.copy()))  # a copy: the user may write into it
         if y.shape != (n,):
-            raise ValueError(f"{name}: expected a product of shape ({n},), got {y.shape}")
+            raise ValueError(f"{name} @ x: expected shape ({n},), got {y.shape}")
         return y
 
     return multiply

@@ -11,6 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def numbers(name: str, value: Any) -> NDArray[Any]:
+    """`value` as an array of real numbers, whatever its shape and their type."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array of numbers, got {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    return array
+
+
 def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
     """`value` as a float32 or float64 array in C order and native byte order; a copy only where that takes one.
 
@@ -18,14 +31,7 @@ def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
     """
     if type(value) is np.ndarray and value.dtype.char in "fd" and value.flags.carray and value.ndim == ndim:
         return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected {ndim}-D numbers, got {type(value).__name__}: {error}") from error
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    array = numbers(name, value)
     if array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim}-D, got {array.ndim}-D with shape {array.shape}")
     dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64

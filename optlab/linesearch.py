@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -75,12 +75,13 @@ def drive(search: Search, phi: Callable[[float], tuple[float, float]]) -> float 
     >>> drive(armijo(1.0, -4.0, 1.0), lambda t: ((1 - 2 * t) ** 2, -4 * (1 - 2 * t)))
     0.5
     """
-    try:
-        step = next(search)
-        while True:
-            step = search.send(phi(step))
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+    told: Any = None  # a generator starts with None
+    while True:
+        try:
+            step = search.send(told)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        told = phi(step)
 
 
 def armijo(f0: float, slope0: float, step0: float, *, c1: float = 1e-4, shrink: float = 0.5) -> Search:
@@ -109,7 +110,8 @@ def armijo(f0: float, slope0: float, step0: float, *, c1: float = 1e-4, shrink: 
     """
     _require(f0, slope0, step0)
     _validation.number("c1", c1, minimum=0.0, below=1.0)
-    _validation.number("shrink", shrink, minimum=0.0, below=1.0)
+    if not 0 < shrink < 1:
+        raise ValueError(f"shrink: expected a number between 0 and 1, got {shrink}")
     step = step0
     for _ in range(_TRIALS):
         f, _slope = yield step
@@ -226,7 +228,10 @@ def strong_wolfe(
     _require(f0, slope0, step0)
     c2 = _validation.number("c2", c2, minimum=0.0, below=1.0)
     c1 = _validation.number("c1", c1, minimum=0.0, below=c2)
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive number, got {max_step}")
     noise = _noise(f0)
+    f0 = float(f0)
     # Points are (step, value, slope). x: the best end of the interval; y: its other end, once there is one.
     x = y = (0.0, f0, slope0)
     bracketed = False
@@ -236,7 +241,7 @@ def strong_wolfe(
     step = min(step0, max_step)
     low, high = 0.0, 5.0 * step
     for _ in range(_TRIALS):
-        f, slope = yield step
+        f, slope = map(float, (yield step))
         if not (math.isfinite(f) and math.isfinite(slope)):
             wall = step
             step = x[0] + 0.1 * (step - x[0])
@@ -262,6 +267,8 @@ def strong_wolfe(
                 trial = x[0] + 0.5 * (y[0] - x[0])
             last_width, width = width, abs(y[0] - x[0])
             low, high = min(x[0], y[0]), max(x[0], y[0])
+            if not low < trial < high:  # rounding: x and y are too far apart to interpolate
+                trial = x[0] + 0.1 * (y[0] - x[0])
             if not low < trial < high or high - low <= _EPS * high:
                 break
         else:
@@ -319,7 +326,7 @@ def _narrow(x: Point, y: Point, new: Point, bracketed: bool, low: float, high: f
 def _cubic(a: Point, b: Point) -> float:
     """The minimizer of the cubic with the values and slopes of both points; their slopes or values must bracket it."""
     theta, gamma = _cubic_terms(a, b)
-    r = ((gamma - a[2]) + theta) / (((gamma - a[2]) + gamma) + b[2])
+    r = ((gamma - a[2]) + theta) / (((gamma - a[2]) + gamma) + b[2] or math.inf)
     return a[0] + r * (b[0] - a[0])
 
 
@@ -339,7 +346,7 @@ def _cubic_terms(a: Point, b: Point) -> tuple[float, float]:
 
 def _quadratic(x: Point, new: Point) -> float:
     """The minimizer of the parabola with the values of both points and the slope of the first."""
-    return x[0] + 0.5 * x[2] / ((x[1] - new[1]) / (new[0] - x[0]) + x[2]) * (new[0] - x[0])
+    return x[0] + 0.5 * x[2] / ((x[1] - new[1]) / (new[0] - x[0]) + x[2] or math.inf) * (new[0] - x[0])
 
 
 def _secant(x: Point, new: Point) -> float:

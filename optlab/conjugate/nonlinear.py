@@ -220,7 +220,8 @@ def nonlinear_cg(
         if anew or last is None or since == restart:
             d, since = -g, 1
         else:
-            d, since = -g + g.dtype.type(beta(g, *last)) * last[1], since + 1
+            with np.errstate(over="ignore", invalid="ignore"):  # such a direction is not taken
+                d, since = -g + g.dtype.type(beta(g, *last)) * last[1], since + 1
         last = g, d
         return d
 
