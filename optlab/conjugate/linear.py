@@ -303,7 +303,7 @@ class _Solve:
     def point(self) -> Array:
         """A copy of x in the scale of the user."""
         with np.errstate(over="ignore", under="ignore"):
-            return self.x * self.x.dtype.type(self.scale)
+            return self.x * self.x.dtype.type(self.scale)  # type: ignore[no-any-return]
 
     def history(self) -> History:
         table = self.table[: self.rows]
