@@ -14,7 +14,7 @@ CLAIMS := $(shell find tests/claims tests/conftest.py tests/reference.py -name '
 PAGES := $(shell find book \( -name '_build' -o -name '_generated' -o -name 'node_modules' -o -name '__pycache__' \) -prune -o -type f -print)
 
 .DELETE_ON_ERROR:
-.PHONY: help book claims serve lab homework test page-test bench lint clean
+.PHONY: help book claims serve lab homework test page-test checked-test bench lint clean
 
 help:
 	@echo 'make book               check every claim, execute and build every page into $(HTML)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test               tests of the package, doctests, claims'
 	@echo 'make page-test          tests of the built book in a browser (needs Chromium)'
 	@echo 'make claims             measure every claim: $(BUILD)/claims.json'
+	@echo 'make checked-test       tests of the package on kernels that check every access (needs gcc)'
 	@echo 'make bench KERNEL=cg    kernels beside their peers, as ratios; all without KERNEL'
 	@echo 'make lint               ruff, cython-lint, mypy'
 	@echo 'make clean              delete what was built; the environment in .venv stays'
@@ -56,6 +57,13 @@ test: .venv/kernels
 page-test: book
 	$(BIN)/python -m pytest tests/pages
 
+# The preloaded libraries have to be there before Python is: the sanitizer, and what throws C++ exceptions.
+checked-test: .venv/installed
+	OPTLAB_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib build/checked --build-temp build/checked-o \
+	    --parallel 2
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/checked $(BIN)/pytest tests --ignore=tests/claims
+
 bench: .venv/kernels
 	$(BIN)/python -m benchmarks $(if $(KERNEL),--kernel $(KERNEL)) --json $(BUILD)/benchmarks.json
 
@@ -66,7 +74,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(BUILD) book/node_modules build dist *.egg-info .venv/kernels .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(BUILD) book/homework/_generated book/node_modules build dist *.egg-info .venv/kernels .pytest_cache .mypy_cache .ruff_cache
 	rm -f optlab/_kernels/*.c optlab/_kernels/*.so
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
