@@ -1,7 +1,8 @@
 """Build the extensions of ``optlab._kernels``; everything else is in pyproject.toml.
 
-``OPTLAB_CHECKED=1`` builds kernels that check themselves: Cython's bounds, wraparound, initialization and division
-checks, and the compiler's for pointers (AddressSanitizer, UndefinedBehaviorSanitizer). ``make test-checked`` uses it.
+``OPTLAB_CHECKED=1`` builds kernels that check themselves: Cython's bounds, wraparound, initialization and
+division checks, and the compiler's for pointers (AddressSanitizer, UndefinedBehaviorSanitizer). ``make
+test-checked`` uses it.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""Each kernel beside its peers, as ratios of times taken in one run: ``make bench`` or ``python -m benchmarks``."""
+"""Each kernel beside its peers, as ratios of times taken in one run: ``make bench``."""

@@ -1,4 +1,4 @@
-"""Print a table of ratios, and write it as JSON if asked: ``python -m benchmarks [--kernel cg] [--json FILE]``."""
+"""Print a table of ratios: ``python -m benchmarks [--kernel cg] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from .pairs import measure
 
-KERNELS = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "__main__", "pairs"))
+KERNELS = sorted(
+    {file.stem for file in Path(__file__).parent.glob("*.py")} - {"__init__", "__main__", "pairs"}
+)
 
 
 def main() -> None:
@@ -22,22 +24,30 @@ def main() -> None:
     parser.add_argument("--kernel", choices=KERNELS, action="append", help="default: all")
     parser.add_argument("--json", type=Path, help="where to write the table")
     options = parser.parse_args()
-    print(f"{platform.machine()}, Python {platform.python_version()}, NumPy {numpy.__version__}, SciPy {scipy.__version__};")
+    print(f"{platform.machine()}, Python {platform.python_version()},", end=" ")
+    print(f"NumPy {numpy.__version__}, SciPy {scipy.__version__};")
     print("one thread each; ratio = peer's time / ours, median of interleaved pairs (quartiles)\n")
-    print(f"{'kernel':26}{'size':20}{'peer':22}{'peer':>11}{'ours':>11}{'ratio':>8}  {'quartiles':14}{'target':>7}")
+    print(_row("kernel", "size", "peer", "peer", "ours", "ratio", "quartiles", "target"))
     rows = []
     with threadpool_limits(1):
         for kernel in options.kernel or KERNELS:
             for case in import_module(f"benchmarks.{kernel}").cases():
                 t = measure(case)
+                spread = f"{t.low:.2f}-{t.high:.2f}"
+                times = _seconds(t.theirs), _seconds(t.ours)
                 print(
-                    f"{case.kernel:26}{case.size:20}{case.peer:22}{_seconds(t.theirs):>11}{_seconds(t.ours):>11}"
-                    f"{t.ratio:8.2f}  {f'({t.low:.2f}-{t.high:.2f})':14}{case.target:7g}",
+                    _row(case.kernel, case.size, case.peer, *times, f"{t.ratio:.2f}", spread, case.target),
                     flush=True,
                 )
-                rows.append({"kernel": case.kernel, "size": case.size, "peer": case.peer, "target": case.target, **vars(t)})
+                what = {"kernel": case.kernel, "size": case.size, "peer": case.peer, "target": case.target}
+                rows.append(what | vars(t))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _row(*cells: object) -> str:
+    widths = (-24, -18, -21, 9, 9, 7, 13, 7)
+    return "".join(f"{cell!s:{'<' if w < 0 else '>'}{abs(w)}}" for cell, w in zip(cells, widths, strict=True))
 
 
 def _seconds(t: float) -> str:

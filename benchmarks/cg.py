@@ -17,9 +17,19 @@ from .pairs import Case
 
 
 def cases() -> Iterator[Case]:
-    for n, maxiter, target in ((10, None, 50), (100, None, 12), (500, None, 2.8), (2000, 50, 3.3), (5000, 50, 2)):
+    for n, maxiter, target in (
+        (10, None, 50),
+        (100, None, 12),
+        (500, None, 2.8),
+        (2000, 50, 3.3),
+        (5000, 50, 2),
+    ):
         yield _case("dense CG", n, _dense(n), n, maxiter, target)
-    for m, maxiter, targets in ((30, None, (4, 14, 8)), (300, None, (1.6, 3.5, 4)), (1000, 50, (1.9, 3, 2.5))):
+    for m, maxiter, targets in (
+        (30, None, (4, 14, 8)),
+        (300, None, (1.6, 3.5, 4)),
+        (1000, 50, (1.9, 3, 2.5)),
+    ):
         csr = optlab.problems.poisson_2d(m)
         dia = optlab.problems.poisson_2d(m, form="dia")
         grid = f"{m}x{m}"
@@ -28,11 +38,20 @@ def cases() -> Iterator[Case]:
         yield _case("DIA CG, 2-D Poisson", grid, dia, m * m, maxiter, targets[1], "CSR", csr)
         stencil = scipy.sparse.linalg.LinearOperator((m * m, m * m), matvec=_stencil(m), dtype=np.float64)
         compiled = optlab.problems.poisson_2d(m, form="operator")
-        yield _case("matrix-free stencil CG", grid, compiled, m * m, maxiter, targets[2], "LinearOperator", stencil)
+        yield _case(
+            "matrix-free stencil CG", grid, compiled, m * m, maxiter, targets[2], "LinearOperator", stencil
+        )
 
 
 def _case(
-    kernel: str, size: int | str, A: Any, n: int, maxiter: int | None, target: float, peer: str = "", peer_A: Any = None
+    kernel: str,
+    size: int | str,
+    A: Any,
+    n: int,
+    maxiter: int | None,
+    target: float,
+    peer: str = "",
+    peer_A: Any = None,
 ) -> Case:
     b = np.random.default_rng(0).standard_normal(n)
     peer_A = A if peer_A is None else peer_A

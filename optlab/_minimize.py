@@ -1,4 +1,4 @@
-"""What the minimizers share: the user's objective, the loop of direction and line search, SciPy's contract."""
+"""What the minimizers share: the user's objective, the loop of direction and search, SciPy's contract."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONVERGED, EXHAUSTED, NO_DECREASE, NOT_FINITE, UNBOUNDED, STOPPED = 0, 1, 2, 3, 
 _MESSAGES = {
     CONVERGED: "Converged: the gradient is within the tolerance.",
     EXHAUSTED: "Not converged: maxiter was reached.",
-    NO_DECREASE: "Not converged: the line search found no lower point; rounding, or a gradient that does not fit fun.",
+    NO_DECREASE: "Not converged: the line search found no lower point (rounding, or a wrong gradient).",
     NOT_FINITE: "Not converged: the objective or its gradient is not finite.",
     UNBOUNDED: "Not converged: the objective is not bounded below.",
     STOPPED: "Stopped by the callback.",
@@ -70,7 +70,7 @@ class Objective:
             self.nfev += 1
             pair = self.fun(x.copy(), *self.args)
             if not (isinstance(pair, tuple | list) and len(pair) == 2):
-                raise TypeError(f"fun: expected (value, gradient) because jac is True, got {type(pair).__name__}")
+                raise TypeError(f"fun: expected (value, gradient) as jac is True, got {type(pair).__name__}")
             return self.scalar(pair[0]), self.gradient(pair[1], x)
         f = self.value(x)
         return f, self.differences(x, f)
@@ -118,12 +118,22 @@ class Settings:
 
 
 def prepare(
-    fun: Any, x0: Any, args: Any, jac: Any, gtol: Any, maxiter: Any, callback: Any, history: bool, extras: dict[str, Any]
+    fun: Any,
+    x0: Any,
+    args: Any,
+    jac: Any,
+    gtol: Any,
+    maxiter: Any,
+    callback: Any,
+    history: bool,
+    extras: dict[str, Any],
 ) -> tuple[Array, Objective, Settings]:
     """Check the arguments that all minimizers share; `extras` are those that only SciPy's callers use."""
     unknown = sorted(extras.keys() - _EXTRAS.keys())
     if unknown:
-        raise TypeError(f"{unknown[0]}: not an argument of this method; beside its own it takes {', '.join(_EXTRAS)}")
+        raise TypeError(
+            f"{unknown[0]}: not an argument; beside its own this method takes {', '.join(_EXTRAS)}"
+        )
     extra = _EXTRAS | extras
     if extra["bounds"] is not None:
         raise ValueError("bounds: expected None, this method is unconstrained")
@@ -188,7 +198,7 @@ def descend(
             if len(points) * x.nbytes > _HISTORY_BYTES:
                 keep = False
                 warnings.warn(
-                    f"history.x ends with iteration {k}, at {_HISTORY_BYTES >> 20} MiB; history=False keeps no points",
+                    f"history.x ends with row {k}, at {_HISTORY_BYTES >> 20} MiB; history=False keeps none",
                     RuntimeWarning,
                     stacklevel=3,
                 )
@@ -256,7 +266,7 @@ def descend(
     if settings.return_all:
         result.allvecs = points
     if settings.disp:
-        print(f"{result.message} f = {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations of fun.")
+        print(f"{result.message} f = {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations.")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Matrices as the solvers take them: arrays, SciPy's sparse matrices, operators and functions, bound to kernels."""
+"""Matrices as the solvers take them: arrays, sparse matrices, operators, functions; bound to kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Array = NDArray[Any]
 
 
 class CompiledOperator(LinearOperator):  # type: ignore[misc]
-    """A square symmetric operator whose product is a kernel: SciPy's interface for others, no interpreter for ours.
+    """A square symmetric operator whose product is a kernel: SciPy's interface for others, no interpreter for
+    ours.
 
     `bind` makes the kernel for a dtype; there is one of each at most.
     """
@@ -44,13 +45,13 @@ class CompiledOperator(LinearOperator):  # type: ignore[misc]
 def is_single(A: Any) -> bool:
     """Whether the matrix says that it is float32 (or less); operators that do not say count as float64."""
     if isinstance(A, np.ndarray):
-        return A.dtype.char == "f"
+        return bool(A.dtype.char == "f")
     dtype = getattr(A, "dtype", None)
     return dtype is not None and np.dtype(dtype).char in "fe"
 
 
 def as_square(name: str, A: Any) -> Any:
-    """`A`, checked to be a square real matrix of a kind that `bind` knows; arrays in the form kernels read."""
+    """`A`, checked to be a square real matrix of a kind `bind` knows; arrays in the form kernels read."""
     if type(A) is np.ndarray:  # first: small systems are won or lost here
         A = _validation.real_array(name, A, 2)
     elif scipy.sparse.issparse(A):
@@ -68,7 +69,7 @@ def as_square(name: str, A: Any) -> Any:
 
 
 def bind(name: str, A: Any, n: int, dtype: np.dtype[Any]) -> kernels.Operator | None:
-    """The kernel that multiplies by a matrix which `as_square` has passed; None if the product is the user's."""
+    """The kernel that multiplies by a matrix `as_square` has passed; None if the product is the user's."""
     if isinstance(A, np.ndarray):
         return kernels.Dense(A if A.dtype == dtype else A.astype(dtype))
     if isinstance(A, CompiledOperator):
@@ -79,7 +80,7 @@ def bind(name: str, A: Any, n: int, dtype: np.dtype[Any]) -> kernels.Operator | 
         data = np.ascontiguousarray(A.data[:, :n], dtype=dtype)
         offsets = np.ascontiguousarray(A.offsets, dtype=np.int32)
         if len(offsets) != len(data):
-            raise ValueError(f"{name}: expected an offset for each of {len(data)} diagonals, got {len(offsets)}")
+            raise ValueError(f"{name}: expected {len(data)} offsets, one a diagonal, got {len(offsets)}")
         return kernels.DIA(data, offsets, n)
     A = as_csr(name, A)
     if max(A.nnz, n) > np.iinfo(np.int32).max:
@@ -91,7 +92,7 @@ def bind(name: str, A: Any, n: int, dtype: np.dtype[Any]) -> kernels.Operator | 
 
 
 def _banded(data: Array, indices: Array, indptr: Array) -> kernels.DIA | None:
-    """The diagonals of a CSR matrix, if they are few and full enough to be read faster than rows with indices."""
+    """The diagonals of a CSR matrix, if they are few and full enough to be read faster than its rows."""
     n = len(indptr) - 1
     stored = int(indptr[-1])
     slot = np.zeros(2 * n - 1, np.int16)
@@ -125,7 +126,7 @@ def as_csr(name: str, A: Any) -> Any:
             )
         if not valid:
             raise ValueError(
-                f"{name}: expected CSR with row pointers that start at 0, never fall and end within the data, "
+                f"{name}: expected CSR with row pointers that rise from 0 and end within the data, "
                 f"and column indices in [0, {n}); got others"
             )
         stored = int(indptr[-1])
@@ -137,14 +138,14 @@ def as_csr(name: str, A: Any) -> Any:
         try:
             A.check_format(full_check=True)
         except ValueError as error:
-            raise ValueError(f"{name}: expected a valid {A.format.upper()} matrix, got one with {error}") from error
+            raise ValueError(f"{name}: expected valid {A.format.upper()}, got one with {error}") from error
     elif A.format == "coo" and A.nnz and (min(map(np.min, A.coords)) < 0 or max(map(np.max, A.coords)) >= n):
         raise ValueError(f"{name}: expected COO indices in [0, {n}), got others")
     return A.tocsr()
 
 
 def product(name: str, A: Any, n: int) -> Callable[[Array], Array]:
-    """The product with a matrix that has no kernel: a new vector from a copy of the argument, checked for shape."""
+    """The product with a matrix that has no kernel: from a copy of the argument, checked for shape."""
     function = A.__matmul__ if scipy.sparse.issparse(A) else getattr(A, "matvec", A)
 
     def multiply(x: Array) -> Array:
@@ -169,7 +170,7 @@ def require_finite(name: str, A: Any) -> None:
 
 
 def asymmetry(multiply: Callable[[Array], Array], x: Array, Ax: Array) -> float:
-    """|x.A v - v.A x| / (|x| |A v|) for a random v: 0 up to rounding if A is symmetric, and almost surely not if not."""
+    """|x.A v - v.A x| / (|x| |A v|) for a random v: 0 up to rounding if A is symmetric, and not if not."""
     rng = np.random.default_rng(0)
     v = rng.standard_normal(len(x)).astype(x.dtype)
     if not x.any():

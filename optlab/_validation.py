@@ -18,14 +18,15 @@ def numbers(name: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name}: expected an array of numbers, got {type(value).__name__}: {error}") from error
+        raise ValueError(f"{name}: expected numbers, got {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     return array
 
 
 def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
-    """`value` as a float32 or float64 array in C order and native byte order; a copy only where that takes one.
+    """`value` as a float32 or float64 array in C order and native byte order; a copy only where that takes
+    one.
 
     Integers and booleans become float64, float16 becomes float32 and longer floats are rounded to float64.
     """

@@ -1,8 +1,8 @@
 r"""Line searches: how far to go along a direction d.
 
-A search knows the function :math:`\varphi(t) = f(x + t d)` only by what it is told. It is a generator: it yields the step it
-wants to try, is sent ``(value, slope)`` there, :math:`\varphi(t)` and :math:`\varphi'(t)`, and returns the step it
-accepts, or None if it found none. `drive` runs one on a function of the step.
+A search knows the function :math:`\varphi(t) = f(x + t d)` only by what it is told. It is a generator: it
+yields the step it wants to try, is sent ``(value, slope)`` there, :math:`\varphi(t)` and :math:`\varphi'(t)`,
+and returns the step it accepts, or None if it found none. `drive` runs one on a function of the step.
 
 Fixing constants gives another search: ``functools.partial(strong_wolfe, c2=0.4)``.
 
@@ -44,7 +44,8 @@ def exact_quadratic(slope: float, curvature: float) -> float:
     Raises
     ------
     ValueError
-        If the slope is not negative or the curvature is not positive: then the line has no lowest point ahead.
+        If the slope is not negative or the curvature is not positive: then the line has no lowest point
+        ahead.
 
     Examples
     --------
@@ -85,7 +86,8 @@ def drive(search: Search, phi: Callable[[float], tuple[float, float]]) -> float 
 
 
 def armijo(f0: float, slope0: float, step0: float, *, c1: float = 1e-4, shrink: float = 0.5) -> Search:
-    r"""Backtracking: the first of :math:`t, ct, c^2t, \dots` with :math:`\varphi(t) \le \varphi(0) + c_1 t \varphi'(0)`.
+    r"""Backtracking: the first of :math:`t, ct, c^2t, \dots` with :math:`\varphi(t) \le \varphi(0) + c_1 t
+    \varphi'(0)`.
 
     Parameters
     ----------
@@ -100,8 +102,8 @@ def armijo(f0: float, slope0: float, step0: float, *, c1: float = 1e-4, shrink: 
 
     References
     ----------
-    Armijo, "Minimization of functions having Lipschitz continuous first partial derivatives", Pacific J. Math. 16
-    (1966); Nocedal and Wright, "Numerical optimization" (2006), algorithm 3.1.
+    Armijo, "Minimization of functions having Lipschitz continuous first partial derivatives", Pacific J.
+    Math. 16 (1966); Nocedal and Wright, "Numerical optimization" (2006), algorithm 3.1.
 
     Examples
     --------
@@ -122,14 +124,15 @@ def armijo(f0: float, slope0: float, step0: float, *, c1: float = 1e-4, shrink: 
 
 
 def exact(f0: float, slope0: float, step0: float, *, rtol: float = 1e-10) -> Search:
-    r"""The minimizer along the line: a root of the slope with :math:`|\varphi'(t)| \le \text{rtol}\,|\varphi'(0)|`.
+    r"""The minimizer along the line: a root of the slope with :math:`|\varphi'(t)| \le
+    \text{rtol}\,|\varphi'(0)|`.
 
-    1. Widen until the slope is not negative or the value not below :math:`\varphi(0)`, by the secant of the slopes: on a
-    quadratic that is the minimizer itself, so that two trials do.
+    1. Widen until the slope is not negative or the value not below :math:`\varphi(0)`, by the secant of the
+    slopes: on a quadratic that is the minimizer itself, so that two trials do.
     2. Narrow by the secant (regula falsi in the Illinois form), halving where the values are of no use.
 
-    Where rounding keeps the slope above the tolerance, the trial of the smallest slope that did not raise the value is
-    returned.
+    Where rounding keeps the slope above the tolerance, the trial of the smallest slope that did not raise the
+    value is returned.
 
     Parameters
     ----------
@@ -183,7 +186,7 @@ def exact(f0: float, slope0: float, step0: float, *, rtol: float = 1e-10) -> Sea
         step = low - slope_low * (high - low) / (slope_high - slope_low)
         if not low < step < high:  # also if NaN
             step = 0.5 * (low + high) if low > 0.0 else 0.1 * high
-        if not low < step < high:
+        if not low < step < high or high - low <= 0.01 * rtol * high:
             break
     return low if math.isinf(high) else best
 
@@ -197,12 +200,12 @@ def strong_wolfe(
 
         \varphi(t) \le \varphi(0) + c_1 t \varphi'(0), \qquad |\varphi'(t)| \le c_2 |\varphi'(0)|
 
-    An interval that is known to hold such a step shrinks by cubic and quadratic interpolation of values and slopes; as
-    long as there is none, the trial grows.
+    An interval that is known to hold such a step shrinks by cubic and quadratic interpolation of values and
+    slopes; as long as there is none, the trial grows.
 
-    Safeguards beyond the paper: a trial where value or slope is not finite is taken back towards the best point; where
-    the change of the value is lost in rounding, the first condition allows that rounding; and if the trials run out,
-    the lowest point seen is returned if it is lower than the start.
+    Safeguards beyond the paper: a trial where value or slope is not finite is taken back towards the best
+    point; where the change of the value is lost in rounding, the first condition allows that rounding; and if
+    the trials run out, the lowest point seen is returned if it is lower than the start.
 
     Parameters
     ----------
@@ -211,14 +214,15 @@ def strong_wolfe(
     step0 : float
         The first trial.
     c1, c2 : float
-        :math:`0 < c_1 < c_2 < 1`. Default 1e-4 and 0.1, usual for conjugate gradients; 0.9 is usual for quasi-Newton.
+        :math:`0 < c_1 < c_2 < 1`. Default 1e-4 and 0.1, usual for conjugate gradients; 0.9 is usual for
+        quasi-Newton.
     max_step : float
         The longest step tried.
 
     References
     ----------
-    Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease", ACM TOMS 20 (1994), section 4 and
-    the modified function psi of section 2.
+    Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease", ACM TOMS 20 (1994),
+    section 4 and the modified function psi of section 2.
 
     Examples
     --------
@@ -259,7 +263,9 @@ def strong_wolfe(
             shifted = False
         # 3. Shrink the interval, find the next trial.
         tilt = c1 * slope0 if shifted and promised < f <= x[1] else 0.0
-        x, y, trial, bracketed = _narrow(_tilted(x, tilt), _tilted(y, tilt), _tilted((step, f, slope), tilt), bracketed, low, high)
+        x, y, trial, bracketed = _narrow(
+            _tilted(x, tilt), _tilted(y, tilt), _tilted((step, f, slope), tilt), bracketed, low, high
+        )
         x, y = _tilted(x, -tilt), _tilted(y, -tilt)
         if bracketed:
             # An interval that two trials did not shrink by a third is halved.
@@ -291,13 +297,17 @@ def _tilted(point: Point, tilt: float) -> Point:
     return step, f - tilt * step, slope - tilt
 
 
-def _narrow(x: Point, y: Point, new: Point, bracketed: bool, low: float, high: float) -> tuple[Point, Point, float, bool]:
-    """The interval with the new point as one of its ends, the next trial, and whether a minimizer lies inside.
+def _narrow(
+    x: Point, y: Point, new: Point, bracketed: bool, low: float, high: float
+) -> tuple[Point, Point, float, bool]:
+    """The interval with the new point as one of its ends, the next trial, and whether a minimizer lies
+    inside.
 
     Moré and Thuente (1994), section 4: the cases 1 to 4 of the trial value selection.
     """
     t, f, s = new
-    # 1. A higher value: the minimizer is bracketed. The cubic step if it is nearer to x, else halfway to the quadratic one.
+    # 1. A higher value: the minimizer is bracketed. The cubic step if it is nearer to x, else halfway to the
+    # quadratic one.
     if f > x[1]:
         cubic, quadratic = _cubic(x, new), _quadratic(x, new)
         nearer = abs(cubic - x[0]) < abs(quadratic - x[0])
@@ -324,7 +334,7 @@ def _narrow(x: Point, y: Point, new: Point, bracketed: bool, low: float, high: f
 
 
 def _cubic(a: Point, b: Point) -> float:
-    """The minimizer of the cubic with the values and slopes of both points; their slopes or values must bracket it."""
+    """The minimizer of the cubic with the values and slopes of both points, which must bracket it."""
     theta, gamma = _cubic_terms(a, b)
     r = ((gamma - a[2]) + theta) / (((gamma - a[2]) + gamma) + b[2] or math.inf)
     return a[0] + r * (b[0] - a[0])

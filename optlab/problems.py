@@ -18,7 +18,8 @@ def poisson_2d(m: int, n: int | None = None, *, form: str = "csr", dtype: DTypeL
 
     .. math::
 
-        (A u)_{ij} = 4 u_{ij} - u_{i-1,j} - u_{i+1,j} - u_{i,j-1} - u_{i,j+1}, \qquad u = 0 \text{ outside the grid}
+        (A u)_{ij} = 4 u_{ij} - u_{i-1,j} - u_{i+1,j} - u_{i,j-1} - u_{i,j+1},
+        \qquad u = 0 \text{ outside the grid}
 
     It is symmetric and positive definite. With the unknowns in rows, its eigenvalues are
     :math:`4 - 2\cos\frac{\pi p}{m+1} - 2\cos\frac{\pi q}{n+1}` for p = 1..m, q = 1..n.
@@ -64,7 +65,13 @@ def poisson_2d(m: int, n: int | None = None, *, form: str = "csr", dtype: DTypeL
     sideways = np.full(size, -1, dtype)
     sideways[n - 1 :: n] = 0  # the last point of a row and the first of the next are no neighbors
     offsets = [-n, -1, 0, 1, n] if n > 1 else [-1, 0, 1]
-    diagonals = [np.full(size, -1, dtype), sideways, np.full(size, 4, dtype), np.roll(sideways, 1), np.full(size, -1, dtype)]
+    diagonals = [
+        np.full(size, -1, dtype),
+        sideways,
+        np.full(size, 4, dtype),
+        np.roll(sideways, 1),
+        np.full(size, -1, dtype),
+    ]
     if n == 1:  # a single column: the neighbors are above and below alone
         diagonals = [diagonals[0], diagonals[2], diagonals[4]]
     A = scipy.sparse.dia_array((np.array(diagonals), offsets), shape=(size, size))

@@ -10,15 +10,16 @@ from scipy.optimize import OptimizeResult
 
 
 class History:
-    """The course of a run, a row an iteration; row 0 is the starting point. All arrays are the run's own copies.
+    """The course of a run, a row an iteration; row 0 is the starting point. All arrays are the run's own
+    copies.
 
     Attributes
     ----------
     fun : ndarray of float64, shape (rows,)
         The objective.
     grad_norm : ndarray of float64, shape (rows,)
-        The norm of the gradient that the method tests for convergence: for `cg` the 2-norm of the recursive residual,
-        for the minimizers the norm they were asked for (default: infinity).
+        The norm of the gradient that the method tests for convergence: for `cg` the 2-norm of the recursive
+        residual, for the minimizers the norm they were asked for (default: infinity).
     step : ndarray of float64, shape (rows,)
         The step along the search direction that led to the row; 0 in row 0.
     nfev : ndarray of int64, shape (rows,)

@@ -3,8 +3,8 @@
 # `cdef SVOID f(...)` keeps gcc from vectorizing: short rows with indirect reads run slower in vectors.
 cdef extern from *:
     """
-    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) \\
-        && !defined(OPTLAB_CHECKED)
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 \\
+        && !defined(__clang__) && !defined(OPTLAB_CHECKED)
     #define OPTLAB_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
     #else
     #define OPTLAB_CLONES

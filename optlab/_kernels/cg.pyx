@@ -1,4 +1,4 @@
-"""The iteration of conjugate gradients for A x = b, with a preconditioner M that approximates the inverse of A.
+"""Conjugate gradients for A x = b, with a preconditioner M that approximates the inverse of A.
 
     r = b - A x,  z = M r,  d = z
     1. q = A d,  curvature = d.q
@@ -7,8 +7,8 @@
     4. z = M r,  beta = r.z / previous r.z
     5. x <- x + step d,  d <- z + beta d
 
-Where A or M is compiled the loop runs without the interpreter. Where one is the user's, ``advance`` returns to ask for
-the product and goes on from there when it is called again.
+Where A and M are compiled the loop runs without the interpreter. Where one is the user's, ``advance`` returns
+to ask for the product and goes on from there when it is called again.
 """
 
 cimport numpy as cnp
@@ -29,7 +29,8 @@ PAUSED = 3
 CONVERGED, EXHAUSTED, STAGNATED, NOT_POSITIVE, M_NOT_POSITIVE, NOT_FINITE = range(4, 10)
 
 cdef enum:
-    _NEED_AX, _NEED_AD, _NEED_M, _PAUSED, _CONVERGED, _EXHAUSTED, _STAGNATED, _NOT_POSITIVE, _M_NOT_POSITIVE, _NOT_FINITE
+    _NEED_AX, _NEED_AD, _NEED_M, _PAUSED
+    _CONVERGED, _EXHAUSTED, _STAGNATED, _NOT_POSITIVE, _M_NOT_POSITIVE, _NOT_FINITE
 
 # Where advance() goes on.
 cdef enum:
@@ -58,7 +59,8 @@ cdef struct Run:
     void* best              # the x of the smallest residual before a rise
 
 
-cdef CVOID residual_step(Py_ssize_t n, double step, const floating* q, floating* r, double* rr) noexcept nogil:
+cdef CVOID residual_step(Py_ssize_t n, double step, const floating* q, floating* r,
+                         double* rr) noexcept nogil:
     """r <- r - step q, and r.r."""
     cdef Py_ssize_t i = 0, k
     cdef floating a = <floating> step
@@ -98,8 +100,8 @@ cdef CVOID move_and_turn(Py_ssize_t n, double step, double beta, const floating*
         d[i] = z[i] + b * d[i]
 
 
-cdef CVOID true_residual(Py_ssize_t n, const floating* b, const floating* x, const floating* q, floating* r, double* rr,
-                         double* f) noexcept nogil:
+cdef CVOID true_residual(Py_ssize_t n, const floating* b, const floating* x, const floating* q, floating* r,
+                         double* rr, double* f) noexcept nogil:
     """From q = A x: r = b - q, r.r and f = x.A x / 2 - b.x = -x.(b + r) / 2."""
     cdef Py_ssize_t i
     cdef double s = 0, t = 0
@@ -111,8 +113,13 @@ cdef CVOID true_residual(Py_ssize_t n, const floating* b, const floating* x, con
     f[0] = -0.5 * t
 
 
+cdef void refresh(Run* s, const floating* x) noexcept nogil:
+    """r and f from q = A x."""
+    true_residual(s.n, <const floating*> s.b, x, <const floating*> s.q, <floating*> s.r, &s.rr, &s.f)
+
+
 cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_t stop) noexcept nogil:
-    """Iterate until ``stop`` rows of ``table`` are filled; a row an iteration: f, norm of r, step, products with A."""
+    """Iterate until ``stop`` rows of ``table`` are filled, with f, the norm of r, step, products with A."""
     cdef floating* r = <floating*> s.r
     cdef floating* d = <floating*> s.d
     cdef floating* q = <floating*> s.q
@@ -132,7 +139,7 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
                         s.where = AFTER_AX
                         return _NEED_AX
                     s.A.full(s.A, x, q, &rr)
-                true_residual(s.n, <const floating*> s.b, x, q, r, &s.rr, &s.f)
+                refresh(s, <const floating*> x)
                 s.products += 1
             s.where = AT_AX
             if rows[0] == 0:
@@ -228,7 +235,7 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
 
 
 cdef class Iteration:
-    """The state of one solve. ``A``, ``M``: an Operator, or None for the user's; ``plain``: there is no M at all.
+    """The state of one solve. ``A``, ``M``: an Operator, or None for the user's; ``plain``: no M at all.
 
     ``b`` and ``x`` are vectors of one dtype in C order; ``x`` is overwritten.
     """
@@ -272,7 +279,7 @@ cdef class Iteration:
         s.start_rr = s.best_rr = INFINITY
 
     def advance(self, cnp.ndarray table, Py_ssize_t rows, Py_ssize_t stop):
-        """Iterate until ``stop`` rows of ``table`` are filled; the first ``rows`` are. Return (why, rows)."""
+        """Iterate until ``stop`` rows of ``table`` are filled; ``rows`` are already. Return (why, rows)."""
         cdef double* record = <double*> cnp.PyArray_DATA(table)
         cdef int why
         with nogil:
@@ -290,10 +297,9 @@ cdef class Iteration:
             if s.A != NULL:
                 s.A.full(s.A, s.x, s.q, &unused)
             if self.single:
-                true_residual(s.n, <const float*> s.b, <const float*> s.x, <const float*> s.q, <float*> s.r, &s.rr, &s.f)
+                refresh(s, <const float*> s.x)
             else:
-                true_residual(s.n, <const double*> s.b, <const double*> s.x, <const double*> s.q, <double*> s.r, &s.rr,
-                              &s.f)
+                refresh(s, <const double*> s.x)
         s.products += 1
 
     def _vector(self, Py_ssize_t k):

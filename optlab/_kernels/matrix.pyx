@@ -1,7 +1,7 @@
-"""Products y = A x of a symmetric matrix, each with the inner product x.y in the same pass, and two preconditioners.
+"""Products y = A x of a symmetric matrix, each with x.y in the same pass, and two preconditioners.
 
-Every product has the signature ``product_t`` of ``matrix.pxd``. The classes at the end bind it to arrays that the
-caller has checked (dtype, C order, lengths, indices in range).
+Every product has the signature ``product_t`` of ``matrix.pxd``. The classes at the end bind it to arrays that
+the caller has checked (dtype, C order, lengths, indices in range).
 """
 
 cimport numpy as cnp
@@ -17,7 +17,7 @@ cdef extern from *:
     """
     #if defined(__GNUC__)
     #define OPTLAB_PREFETCH(address) do { \
-        for (int line = 0; line < 8; line++) __builtin_prefetch((const char *) (address) + 64 * line); } while (0)
+        for (int k = 0; k < 8; k++) __builtin_prefetch((const char *) (address) + 64 * k); } while (0)
     #else
     #define OPTLAB_PREFETCH(address)
     #endif
@@ -25,7 +25,7 @@ cdef extern from *:
     void prefetch "OPTLAB_PREFETCH" (const void* address) noexcept nogil  # 512 bytes
 
 
-# Dense -----------------------------------------------------------------------------------------------------------
+# Dense ------------------------------------------------------------------------------------------------------
 
 cdef CVOID dense_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i += sum_{j >= i} a_ij x_j and y_j += a_ij x_i: the upper triangle alone, half the memory traffic."""
@@ -92,7 +92,7 @@ cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* x
     dot(n, x, y, xy)
 
 
-# Sparse ----------------------------------------------------------------------------------------------------------
+# Sparse -----------------------------------------------------------------------------------------------------
 
 cdef SVOID csr(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i = sum over the entries (i, j) of row i of a_ij x_j."""
@@ -128,9 +128,9 @@ cdef inline void add_pair(const floating* a, const floating* x, floating* y, Py_
 
 
 cdef CVOID dia_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
-    """y_i = sum over offsets o >= 0 of a_o[i + o] x_{i + o} + a_o[i] x_{i - o}: the diagonals from the main one up.
+    """y_i = sum over offsets o >= 0 of a_o[i + o] x_{i + o} + a_o[i] x_{i - o}: the upper half.
 
-    SciPy stores an entry by its column, a_o[j] = A[j - o, j]. Blocks of rows keep y in cache while the diagonals pass.
+    SciPy stores an entry by its column, a_o[j] = A[j - o, j]. Blocks of rows keep y in cache.
     """
     cdef Py_ssize_t i, k, o, row = 0, end, both, last, n = A.n
     cdef const floating* a
@@ -168,7 +168,7 @@ cdef CVOID dia_full(const Matrix* A, const floating* x, floating* y, double* xy)
     dot(n, x, y, xy)
 
 
-# The five-point stencil ------------------------------------------------------------------------------------------
+# The five-point stencil -------------------------------------------------------------------------------------
 
 cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_ij = 4 x_ij - x_{i-1,j} - x_{i+1,j} - x_{i,j-1} - x_{i,j+1}, and x = 0 outside the grid."""
@@ -204,7 +204,7 @@ cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) 
         xy[0] += part
 
 
-# Preconditioners -------------------------------------------------------------------------------------------------
+# Preconditioners --------------------------------------------------------------------------------------------
 
 cdef CVOID diagonal(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i = a_i x_i."""
@@ -218,22 +218,22 @@ cdef CVOID diagonal(const Matrix* A, const floating* x, floating* y, double* xy)
 cdef void cholesky_solve(const Matrix* L, const floating* x, floating* y, double* xy) noexcept nogil:
     """y = (L L^T)^{-1} x for a lower triangular L in CSR whose rows end with the diagonal."""
     cdef Py_ssize_t i, k, last
-    cdef const floating* l = <const floating*> L.data
+    cdef const floating* values = <const floating*> L.data
     cdef floating s
     # 1. L u = x, row by row
     for i in range(L.n):
         last = L.indptr[i + 1] - 1
         s = x[i]
         for k in range(L.indptr[i], last):
-            s -= l[k] * y[L.indices[k]]
-        y[i] = s / l[last]
+            s -= values[k] * y[L.indices[k]]
+        y[i] = s / values[last]
     # 2. L^T y = u: row i of L is column i of L^T
     for i in range(L.n - 1, -1, -1):
         last = L.indptr[i + 1] - 1
-        s = y[i] / l[last]
+        s = y[i] / values[last]
         y[i] = s
         for k in range(L.indptr[i], last):
-            y[L.indices[k]] -= l[k] * s
+            y[L.indices[k]] -= values[k] * s
     dot(L.n, x, y, xy)
 
 
@@ -270,7 +270,7 @@ cdef bint cholesky_row(Py_ssize_t i, const int* indptr, const int* indices, doub
 def incomplete_cholesky(const int[::1] indptr, const int[::1] indices, double[::1] values):
     """Overwrite the lower triangle of A with L such that (L L^T)_ij = a_ij at the entries the triangle has.
 
-    CSR with ascending columns and every diagonal entry present. Return -1, or the first row whose pivot is not positive.
+    CSR with ascending columns and all diagonal entries. Return -1, or the first row with a pivot <= 0.
     """
     cdef Py_ssize_t i, n = indptr.shape[0] - 1, broken = -1
     with nogil:
@@ -281,7 +281,7 @@ def incomplete_cholesky(const int[::1] indptr, const int[::1] indices, double[::
     return broken
 
 
-# Vectors ---------------------------------------------------------------------------------------------------------
+# Vectors ----------------------------------------------------------------------------------------------------
 
 cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
     """xy = sum_i x_i y_i, in double precision."""
@@ -303,7 +303,7 @@ cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) n
     xy[0] = total
 
 
-# Operators -------------------------------------------------------------------------------------------------------
+# Operators --------------------------------------------------------------------------------------------------
 
 cdef class Operator:
     """A matrix bound to its arrays."""
@@ -333,7 +333,9 @@ cdef class Dense(Operator):
     def __init__(self, cnp.ndarray A):
         cdef Py_ssize_t n = A.shape[0]
         self.bind(A, n, n * (n + 1) // 2, (A,))
-        self.matrix.product = <product_t> dense_symmetric[float] if self.single else <product_t> dense_symmetric[double]
+        self.matrix.product = (
+            <product_t> dense_symmetric[float] if self.single else <product_t> dense_symmetric[double]
+        )
         self.matrix.full = <product_t> dense_full[float] if self.single else <product_t> dense_full[double]
 
 
@@ -356,7 +358,9 @@ cdef class DIA(Operator):
         self.matrix.count = data.shape[0]
         self.matrix.width = data.shape[1]
         self.matrix.indices = <const int*> cnp.PyArray_DATA(offsets)
-        self.matrix.product = <product_t> dia_symmetric[float] if self.single else <product_t> dia_symmetric[double]
+        self.matrix.product = (
+            <product_t> dia_symmetric[float] if self.single else <product_t> dia_symmetric[double]
+        )
         self.matrix.full = <product_t> dia_full[float] if self.single else <product_t> dia_full[double]
 
 
@@ -387,7 +391,9 @@ cdef class Cholesky(Operator):
         self.bind(data, indptr.shape[0] - 1, indptr.shape[0] + 4 * data.shape[0], (data, indices, indptr))
         self.matrix.indices = <const int*> cnp.PyArray_DATA(indices)
         self.matrix.indptr = <const int*> cnp.PyArray_DATA(indptr)
-        self.matrix.product = <product_t> cholesky_solve[float] if self.single else <product_t> cholesky_solve[double]
+        self.matrix.product = (
+            <product_t> cholesky_solve[float] if self.single else <product_t> cholesky_solve[double]
+        )
         self.matrix.full = self.matrix.product
 
 
@@ -406,9 +412,9 @@ def csr_is_valid(const int[::1] indptr, const int[::1] indices, Py_ssize_t entri
 
 
 def csr_diagonals(const int[::1] indptr, const int[::1] indices, short[::1] slot, int[::1] offsets):
-    """Find the diagonals that a valid CSR matrix occupies; return how many, or -1 if ``offsets`` has no room for all.
+    """Find the diagonals of a valid CSR matrix; return how many, or -1 if ``offsets`` is too short.
 
-    ``slot``, zeros of length 2 n - 1, becomes 1 + the place in ``offsets`` of the diagonal o = j - i at o + n - 1.
+    ``slot``, zeros of length 2 n - 1, gets at o + n - 1 one more than the place of o = j - i in ``offsets``.
     """
     cdef Py_ssize_t i, k, place, n = indptr.shape[0] - 1, count = 0
     with nogil:

@@ -57,19 +57,19 @@ def cg(
 
     .. math::
 
-        \lambda_k = \frac{r_k^T z_k}{d_k^T A d_k}, \quad x_{k+1} = x_k + \lambda_k d_k, \quad
-        r_{k+1} = r_k - \lambda_k A d_k, \quad z_{k+1} = M r_{k+1}, \quad
+        \epsilon_k = \frac{r_k^T z_k}{d_k^T A d_k}, \quad x_{k+1} = x_k + \epsilon_k d_k, \quad
+        r_{k+1} = r_k - \epsilon_k A d_k, \quad z_{k+1} = M r_{k+1}, \quad
         \beta_k = \frac{r_{k+1}^T z_{k+1}}{r_k^T z_k}, \quad d_{k+1} = z_{k+1} + \beta_k d_k.
 
-    When the recursive residual :math:`r_k` passes the test, the true one, b - A x, is computed. If it does not pass,
-    the method starts anew from it, as long as each such start halves it.
+    When the recursive residual :math:`r_k` passes the test, the true one, b - A x, is computed. If it does
+    not pass, the method starts anew from it, as long as each such start halves it.
 
     Parameters
     ----------
     A : array, sparse matrix, LinearOperator or callable, shape (n, n)
-        Symmetric and positive definite. Dense arrays are read in their upper half only, DIA matrices from the main
-        diagonal up; CSR is read whole; other formats are converted. An operator has ``matvec(x)``, a callable is one;
-        it gets a copy and may return its own buffer.
+        Symmetric and positive definite. Dense arrays are read in their upper half only, DIA matrices from the
+        main diagonal up; CSR is read whole; other formats are converted. An operator has ``matvec(x)``, a
+        callable is one; it gets a copy and may return its own buffer.
     b : array, shape (n,)
         The right-hand side.
     x0 : array, shape (n,), optional
@@ -89,9 +89,9 @@ def cg(
     Returns
     -------
     Result
-        With `x`, `success`, `status`, `message`, `nit`, `fun` (f at x), `residual_norm` (of the true residual),
-        `nmatvec` (products with A) and `history`. If the run did not converge, `x` is the point of the smallest
-        residual seen. `status` is
+        With `x`, `success`, `status`, `message`, `nit`, `fun` (f at x), `residual_norm` (of the true
+        residual), `nmatvec` (products with A) and `history`. If the run did not converge, `x` is the point of
+        the smallest residual seen. `status` is
 
         - 0: converged;
         - 1: `maxiter` was reached;
@@ -103,8 +103,8 @@ def cg(
     Raises
     ------
     ValueError
-        Shapes that do not fit, entries that are not finite, sparse indices outside the matrix, tolerances that are
-        negative or NaN, a negative `maxiter`, a product of the wrong shape.
+        Shapes that do not fit, entries that are not finite, sparse indices outside the matrix, tolerances
+        that are negative or NaN, a negative `maxiter`, a product of the wrong shape.
     TypeError
         Complex or non-numeric input.
 
@@ -113,13 +113,14 @@ def cg(
     float32 if A, b, x0 (and M, where it is an array) all are; else float64. All inner products are
     accumulated in float64.
 
-    Deviations from the source: the true residual decides (the paper's recursive one drifts away from it by rounding),
-    and the point of the smallest residual is returned on failure.
+    Deviations from the source: the true residual decides (the paper's recursive one drifts away from it by
+    rounding), and the point of the smallest residual is returned on failure.
 
     References
     ----------
     Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", J. Res. NBS 49 (1952),
-    eq. (3:1a-f); preconditioned as in Saad, "Iterative methods for sparse linear systems" (2003), algorithm 9.1.
+    eq. (3:1a-f); preconditioned as in Saad, "Iterative methods for sparse linear systems" (2003), algorithm
+    9.1.
 
     Examples
     --------
@@ -197,7 +198,7 @@ def cg(
         skew = _operators.asymmetry(A_kernel or solve.A, x, b - iteration.r)  # type: ignore[arg-type]
         if skew > (1e-4 if single else 1e-10):
             status = 3
-            message = f"Not converged: A is not symmetric (it differs from its transpose by {skew:.1e}, relatively)."
+            message = f"Not converged: A is not symmetric (relative difference to its transpose: {skew:.1e})."
 
     # 5. Go back to the scale of b. There x may overflow or vanish: what is returned has to pass the test.
     solution = x
@@ -245,7 +246,9 @@ class _Solve:
         self.rows = 0
         self.points: list[Array] = []
 
-    def run(self, maxiter: int, chunk: int, callback: Callable[[Array], object] | None, keep_points: bool) -> int:
+    def run(
+        self, maxiter: int, chunk: int, callback: Callable[[Array], object] | None, keep_points: bool
+    ) -> int:
         """Iterate, `chunk` iterations at a time; return the status."""
         self.table = np.empty((min(maxiter, 255) + 1, 4))
         while True:

@@ -67,8 +67,8 @@ def polak_ribiere_plus(g: Array, g_last: Array, d_last: Array) -> float:
 
     References
     ----------
-    Gilbert and Nocedal, "Global convergence properties of conjugate gradient methods for optimization", SIAM J. Optim.
-    2 (1992), eq. (1.7).
+    Gilbert and Nocedal, "Global convergence properties of conjugate gradient methods for optimization", SIAM
+    J. Optim. 2 (1992), eq. (1.7).
 
     Examples
     --------
@@ -92,7 +92,8 @@ def hestenes_stiefel(g: Array, g_last: Array, d_last: Array) -> float:
 
     References
     ----------
-    Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", J. Res. NBS 49 (1952), section 5.
+    Hestenes and Stiefel, "Methods of conjugate gradients for solving linear systems", J. Res. NBS 49 (1952),
+    section 5.
 
     Examples
     --------
@@ -131,8 +132,8 @@ def nonlinear_cg(
         d_t = -g_t + \beta_t d_{t-1}, \qquad
         \theta_{t+1} = \theta_t + \epsilon_t d_t, \quad \epsilon_t \text{ from a line search along } d_t.
 
-    Where :math:`d_t` does not descend (:math:`g_t^T d_t \ge 0`), or its line search fails, the method restarts with
-    :math:`d_t = -g_t`.
+    Where :math:`d_t` does not descend (:math:`g_t^T d_t \ge 0`), or its line search fails, the method
+    restarts with :math:`d_t = -g_t`.
 
     Parameters
     ----------
@@ -143,10 +144,11 @@ def nonlinear_cg(
     args : tuple
         Further arguments of `fun` and `jac`.
     jac : callable, True or None
-        ``jac(x, *args) -> array, shape (n,)``. None takes forward differences, n more evaluations of `fun` each.
+        ``jac(x, *args) -> array, shape (n,)``. None takes forward differences, n more evaluations of `fun`
+        each.
     beta : callable
-        ``beta(g, g_last, d_last) -> float``: `fletcher_reeves`, `polak_ribiere`, `polak_ribiere_plus` (default),
-        `hestenes_stiefel`, or one of your own.
+        ``beta(g, g_last, d_last) -> float``: `fletcher_reeves`, `polak_ribiere`, `polak_ribiere_plus`
+        (default), `hestenes_stiefel`, or one of your own.
     restart : int, optional
         Restart with :math:`-g` every so many iterations; default never.
     line_search : callable
@@ -156,19 +158,21 @@ def nonlinear_cg(
     maxiter : int, optional
         The most iterations; default 200 n.
     callback : callable, optional
-        ``callback(xk)`` or ``callback(intermediate_result=...)`` after each iteration. StopIteration ends the run.
+        ``callback(xk)`` or ``callback(intermediate_result=...)`` after each iteration. StopIteration ends the
+        run.
     history : bool
         Whether `history.x` keeps every point (up to 1 GiB); its scalars are always kept. Default True.
     **scipy_extras
-        What SciPy's callers know besides: `tol` (another name for `gtol`, wins), `norm` (the order of the gradient's
-        norm, default infinity), `disp` (print a line at the end), `return_all` (add `allvecs`, the list of points).
-        `hess` and `hessp` are not used, with a warning; `bounds` and `constraints` are refused.
+        What SciPy's callers know besides: `tol` (another name for `gtol`, wins), `norm` (the order of the
+        gradient's norm, default infinity), `disp` (print a line at the end), `return_all` (add `allvecs`, the
+        list of points). `hess` and `hessp` are not used, with a warning; `bounds` and `constraints` are
+        refused.
 
     Returns
     -------
     Result
-        With `x`, `fun`, `jac` (the gradient at x), `success`, `status`, `message`, `nit`, `nfev`, `njev`, `history`.
-        The value never rises (but for rounding), so that x is the best point. `status` is
+        With `x`, `fun`, `jac` (the gradient at x), `success`, `status`, `message`, `nit`, `nfev`, `njev`,
+        `history`. The value never rises (but for rounding), so that x is the best point. `status` is
 
         - 0: the gradient is within the tolerance;
         - 1: `maxiter` was reached;
@@ -180,20 +184,21 @@ def nonlinear_cg(
     Raises
     ------
     ValueError
-        A start that is empty or not finite, results of the wrong shape, tolerances that are negative or NaN, bounds.
+        A start that is empty or not finite, results of the wrong shape, tolerances that are negative or NaN,
+        bounds.
     TypeError
         Complex or non-numeric input and results, functions that cannot be called.
 
     Notes
     -----
-    Works as ``scipy.optimize.minimize(fun, x0, jac=..., method=optlab.nonlinear_cg)``. Exceptions in `fun`, `jac` and
-    `callback` reach the caller. Functions get copies, and may reuse the buffers they return.
+    Works as ``scipy.optimize.minimize(fun, x0, jac=..., method=optlab.nonlinear_cg)``. Exceptions in `fun`,
+    `jac` and `callback` reach the caller. Functions get copies, and may reuse the buffers they return.
 
     References
     ----------
-    Fletcher and Reeves (1964); Polak and Ribière (1969); Gilbert and Nocedal (1992) for the default; Nocedal and Wright,
-    "Numerical optimization" (2006), algorithm 5.4 and (for the first trial of the line search) section 3.5.
-    Deviation: the restart when a line search fails.
+    Fletcher and Reeves (1964); Polak and Ribière (1969); Gilbert and Nocedal (1992) for the default; Nocedal
+    and Wright, "Numerical optimization" (2006), algorithm 5.4 and (for the first trial of the line search)
+    section 3.5. Deviation: the restart when a line search fails.
 
     Examples
     --------
@@ -205,7 +210,9 @@ def nonlinear_cg(
     >>> minimize(rosen, [-1.2, 1.0], jac=rosen_der, method=optlab.nonlinear_cg).nit == run.nit
     True
     """
-    x, objective, settings = _minimize.prepare(fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras)
+    x, objective, settings = _minimize.prepare(
+        fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras
+    )
     _validation.function("beta", beta)
     _validation.function("line_search", line_search)
     if restart is not None:
@@ -245,7 +252,8 @@ def steepest_descent(
 
     .. math::
 
-        \theta_{t+1} = \theta_t - \epsilon_t g_t, \qquad \epsilon_t = \arg\min_\epsilon f(\theta_t - \epsilon g_t)
+        \theta_{t+1} = \theta_t - \epsilon_t g_t, \qquad
+        \epsilon_t = \arg\min_\epsilon f(\theta_t - \epsilon g_t)
 
     Parameters
     ----------
@@ -268,7 +276,8 @@ def steepest_descent(
 
     References
     ----------
-    Cauchy, "Méthode générale pour la résolution des systèmes d'équations simultanées", Comptes rendus 25 (1847).
+    Cauchy, "Méthode générale pour la résolution des systèmes d'équations simultanées", Comptes rendus 25
+    (1847).
 
     Examples
     --------
@@ -278,7 +287,9 @@ def steepest_descent(
     >>> run.success, run.nit
     (True, 73)
     """
-    x, objective, settings = _minimize.prepare(fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras)
+    x, objective, settings = _minimize.prepare(
+        fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras
+    )
     _validation.function("line_search", line_search)
     last: Array | None = None
 

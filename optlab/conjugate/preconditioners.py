@@ -52,7 +52,8 @@ def jacobi(A: Any) -> CompiledOperator:
 def incomplete_cholesky(A: Any) -> CompiledOperator:
     r"""The inverse of an incomplete Cholesky factorization without fill: :math:`M = (L L^T)^{-1}`.
 
-    L is lower triangular with the zeros of A, and :math:`(L L^T)_{ij} = a_{ij}` wherever :math:`a_{ij}` is stored:
+    L is lower triangular with the zeros of A, and :math:`(L L^T)_{ij} = a_{ij}` wherever :math:`a_{ij}` is
+    stored:
 
     .. math::
 
@@ -60,7 +61,8 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
         l_{ii} = \Bigl(a_{ii} - \sum_{k<i} l_{ik}^2\Bigr)^{1/2}.
 
     Where the number under a root is not positive the factorization starts again with
-    :math:`A + \alpha \operatorname{diag}(A)`, :math:`\alpha = 10^{-3}, 2 \cdot 10^{-3}, 4 \cdot 10^{-3}, \dots`
+    :math:`A + \alpha \operatorname{diag}(A)`, :math:`\alpha = 10^{-3}, 2 \cdot 10^{-3}, 4 \cdot 10^{-3},
+    \dots`
 
     Parameters
     ----------
@@ -70,8 +72,8 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
     Returns
     -------
     LinearOperator, shape (n, n)
-        For the argument `M` of `cg`. Its attributes `factor` and `shift` are L (CSR) and :math:`\alpha` (0 if the first
-        attempt succeeded).
+        For the argument `M` of `cg`. Its attributes `factor` and `shift` are L (CSR) and :math:`\alpha` (0 if
+        the first attempt succeeded).
 
     Raises
     ------
@@ -82,9 +84,9 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
 
     References
     ----------
-    Meijerink and van der Vorst, "An iterative solution method for linear systems of which the coefficient matrix is a
-    symmetric M-matrix", Math. Comp. 31 (1977), method ICCG(0); the shift is Manteuffel's, Math. Comp. 34 (1980),
-    section 3.
+    Meijerink and van der Vorst, "An iterative solution method for linear systems of which the coefficient
+    matrix is a symmetric M-matrix", Math. Comp. 31 (1977), method ICCG(0); the shift is Manteuffel's, Math.
+    Comp. 34 (1980), section 3.
 
     Examples
     --------
@@ -119,7 +121,9 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
 def _entries(A: Any) -> Any:
     """A square matrix whose entries can be read: an array, or CSR."""
     if not scipy.sparse.issparse(A) and (hasattr(A, "matvec") or callable(A)):
-        raise TypeError(f"A: expected an array or a sparse matrix, got {type(A).__name__}, which has no entries to read")
+        raise TypeError(
+            f"A: expected an array or a sparse matrix, got {type(A).__name__}, which has no entries"
+        )
     A = _operators.as_square("A", A)
     return _operators.as_csr("A", A) if scipy.sparse.issparse(A) else A
 
