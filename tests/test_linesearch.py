@@ -258,3 +258,16 @@ def test_starts_that_make_no_sense_are_refused(search, f0, slope0, step0):
 def test_constants_out_of_range_are_refused(search):
     with pytest.raises(ValueError, match="expected"):
         next(search(1.0, -1.0, 1.0))
+
+
+def test_exact_does_not_hunt_for_a_root_of_noise():
+    """The slope is wrong by a millionth: no step reaches the tolerance."""
+    trials = []
+
+    def phi(t):
+        trials.append(t)
+        return (t - 1) ** 2, 2 * (t - 1) + (2e-6 if len(trials) % 2 else -2e-6)
+
+    step = linesearch.drive(linesearch.exact(1.0, -2.0, 0.1), phi)
+    assert step == pytest.approx(1, abs=1e-5)
+    assert len(trials) < 60
