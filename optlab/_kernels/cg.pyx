@@ -247,7 +247,9 @@ cdef class Iteration:
     cdef cnp.ndarray b
     cdef cnp.ndarray x
     cdef cnp.ndarray work
+    cdef cnp.ndarray table
     cdef bint single
+    cdef readonly Py_ssize_t rows   # of the table that are filled: iterations and the start
 
     def __init__(self, Operator A, Operator M, bint plain, cnp.ndarray b, cnp.ndarray x, bint from_zero,
                  double tolerance, Py_ssize_t maxiter):
@@ -277,17 +279,38 @@ cdef class Iteration:
         s.maxiter = maxiter
         s.tolerance = tolerance
         s.start_rr = s.best_rr = INFINITY
+        self.rows = 0
+        self.table = self._table(min(maxiter, <Py_ssize_t> 255) + 1)
 
-    def advance(self, cnp.ndarray table, Py_ssize_t rows, Py_ssize_t stop):
-        """Iterate until ``stop`` rows of ``table`` are filled; ``rows`` are already. Return (why, rows)."""
-        cdef double* record = <double*> cnp.PyArray_DATA(table)
+    cdef cnp.ndarray _table(self, Py_ssize_t rows):
+        cdef cnp.npy_intp shape[2]
+        shape[0] = rows
+        shape[1] = 4
+        return cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, 0)
+
+    def advance(self, Py_ssize_t chunk):
+        """Iterate until ``chunk`` more rows are recorded or something is wanted; say why it returns."""
+        cdef Py_ssize_t room = self.table.shape[0]
+        cdef cnp.ndarray full
+        if self.rows == room:
+            full = self.table
+            self.table = self._table(2 * room)
+            memcpy(cnp.PyArray_DATA(self.table), cnp.PyArray_DATA(full), cnp.PyArray_NBYTES(full))
+            room = 2 * room
+        cdef Py_ssize_t stop = self.rows + min(chunk, room - self.rows)
+        cdef double* record = <double*> cnp.PyArray_DATA(self.table)
         cdef int why
         with nogil:
             if self.single:
-                why = iterate(&self.run, <float*> self.run.x, record, &rows, stop)
+                why = iterate(&self.run, <float*> self.run.x, record, &self.rows, stop)
             else:
-                why = iterate(&self.run, <double*> self.run.x, record, &rows, stop)
-        return why, rows
+                why = iterate(&self.run, <double*> self.run.x, record, &self.rows, stop)
+        return why
+
+    @property
+    def record(self):
+        """A row an iteration, row 0 the start: f, norm of r, step, products with A."""
+        return self.table[:self.rows]
 
     def residual(self):
         """Compute b - A x again; q = A x already, if A is the user's."""

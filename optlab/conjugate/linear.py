@@ -185,7 +185,7 @@ def cg(
         scale,
     )
     chunk = 1 if callback or history else _CHUNK // (n if A_kernel is None else A_kernel.work) + 1
-    status = solve.run(maxiter, chunk, callback, history)
+    status = solve.run(chunk, callback, history)
 
     # 4. Find out what went wrong, and return the best point.
     iteration = solve.iteration
@@ -217,7 +217,7 @@ def cg(
         success=status == 0,
         status=status,
         message=message or _MESSAGES[status],
-        nit=solve.rows - 1,
+        nit=iteration.rows - 1,
         fun=iteration.f * scale * scale,
         residual_norm=iteration.norm * scale,
         nmatvec=iteration.products,
@@ -228,7 +228,7 @@ def cg(
 class _Solve:
     """One run: the kernel's iteration, the products that are the user's, and the record."""
 
-    __slots__ = ("A", "M", "iteration", "points", "rows", "scale", "table", "x")
+    __slots__ = ("A", "M", "iteration", "points", "scale", "x")
 
     def __init__(
         self,
@@ -243,20 +243,20 @@ class _Solve:
         self.M = M
         self.x = x
         self.scale = scale
-        self.rows = 0
         self.points: list[Array] = []
 
-    def run(
-        self, maxiter: int, chunk: int, callback: Callable[[Array], object] | None, keep_points: bool
-    ) -> int:
+    def run(self, chunk: int, callback: Callable[[Array], object] | None, keep_points: bool) -> int:
         """Iterate, `chunk` iterations at a time; return the status."""
-        self.table = np.empty((min(maxiter, 255) + 1, 4))
+        iteration = self.iteration
         while True:
-            before = self.rows
-            why = self.advance(chunk)
-            if keep_points and (self.rows > before or not before):
+            before = iteration.rows
+            why = iteration.advance(chunk)
+            while why <= kernels.NEED_M:
+                self.multiply(why)
+                why = iteration.advance(chunk + before - iteration.rows)
+            if keep_points and (iteration.rows > before or not before):
                 self.points.append(self.point())
-            if callback is not None and self.rows > max(before, 1):
+            if callback is not None and iteration.rows > max(before, 1):
                 try:
                     callback(self.point())
                 except StopIteration:
@@ -265,22 +265,13 @@ class _Solve:
             if why != kernels.PAUSED:
                 return _STATUS[why]
 
-    def advance(self, chunk: int) -> int:
-        """Iterate until `chunk` more rows are recorded, the table is full or the run ends; say which."""
-        if self.rows == len(self.table):
-            self.table = np.concatenate([self.table, np.empty_like(self.table)])
-        stop = min(self.rows + chunk, len(self.table))
+    def multiply(self, wanted: int) -> None:
+        """Do the product that is the user's."""
         iteration = self.iteration
-        while True:
-            why, self.rows = iteration.advance(self.table, self.rows, stop)
-            if why == kernels.NEED_AD:
-                iteration.q[:] = self.A(iteration.d)  # type: ignore[misc]
-            elif why == kernels.NEED_M:
-                iteration.z[:] = self.M(iteration.r)  # type: ignore[misc]
-            elif why == kernels.NEED_AX:
-                iteration.q[:] = self.A(self.x)  # type: ignore[misc]
-            else:
-                return int(why)
+        if wanted == kernels.NEED_M:
+            iteration.z[:] = self.M(iteration.r)  # type: ignore[misc]
+        else:
+            iteration.q[:] = self.A(iteration.d if wanted == kernels.NEED_AD else self.x)  # type: ignore[misc]
 
     def residual(self) -> None:
         """Compute b - A x with every entry of A."""
@@ -293,7 +284,10 @@ class _Solve:
 
         The recursion may be wrong about its points: if A is not symmetric it is about another matrix.
         """
-        for point, promised in ((self.iteration.best, self.iteration.best_norm), (start, self.table[0, 1])):
+        for point, promised in (
+            (self.iteration.best, self.iteration.best_norm),
+            (start, self.iteration.record[0, 1]),
+        ):
             norm = self.iteration.norm
             if math.isfinite(promised) and not norm <= promised:
                 last = self.x.copy()
@@ -309,7 +303,7 @@ class _Solve:
             return self.x * self.x.dtype.type(self.scale)  # type: ignore[no-any-return]
 
     def history(self) -> History:
-        table = self.table[: self.rows]
+        table = self.iteration.record
         if self.scale != 1.0:
             with np.errstate(over="ignore", under="ignore"):
                 table = table * [self.scale, self.scale, 1.0, 1.0] * [self.scale, 1.0, 1.0, 1.0]
