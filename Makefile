@@ -7,6 +7,8 @@ BUILD := book/_build
 HTML := $(BUILD)/html
 # Long experiments are computed once and shared by pages, claims and tests.
 export OPTLAB_STORE ?= $(CURDIR)/$(BUILD)/store
+# Small products on several threads wait for each other more than they compute.
+export OPENBLAS_NUM_THREADS ?= 1
 
 KERNELS := $(wildcard optlab/_kernels/*.pyx optlab/_kernels/*.pxd)
 PACKAGE := $(shell find optlab -name '*.py')
@@ -14,7 +16,7 @@ CLAIMS := $(shell find tests/claims tests/conftest.py tests/reference.py -name '
 PAGES := $(shell find book \( -name '_build' -o -name '_generated' -o -name 'node_modules' -o -name '__pycache__' \) -prune -o -type f -print)
 
 .DELETE_ON_ERROR:
-.PHONY: help book claims serve lab homework test page-test checked-test bench lint clean
+.PHONY: help book claims serve lab homework test page-test test-checked bench lint clean
 
 help:
 	@echo 'make book               check every claim, execute and build every page into $(HTML)'
@@ -24,7 +26,7 @@ help:
 	@echo 'make test               tests of the package, doctests, claims'
 	@echo 'make page-test          tests of the built book in a browser (needs Chromium)'
 	@echo 'make claims             measure every claim: $(BUILD)/claims.json'
-	@echo 'make checked-test       tests of the package on kernels that check every access (needs gcc)'
+	@echo 'make test-checked       tests of the package on kernels that check every access (needs gcc)'
 	@echo 'make bench KERNEL=cg    kernels beside their peers, as ratios; all without KERNEL'
 	@echo 'make lint               ruff, cython-lint, mypy'
 	@echo 'make clean              delete what was built; the environment in .venv stays'
@@ -58,7 +60,7 @@ page-test: book
 	$(BIN)/python -m pytest tests/pages
 
 # The preloaded libraries have to be there before Python is: the sanitizer, and what throws C++ exceptions.
-checked-test: .venv/installed
+test-checked: .venv/installed
 	OPTLAB_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib build/checked --build-temp build/checked-o \
 	    --parallel 2
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
@@ -70,7 +72,7 @@ bench: .venv/kernels
 lint: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/cython-lint optlab/_kernels
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint optlab/_kernels
 	$(BIN)/mypy
 
 clean:
