@@ -60,7 +60,9 @@ def test_claims_are_found_in_text_and_tests(tmp_path):
         "# Bowls\n\n:::{claim} B-1\nTrue.\n:::\n\n::::{claim} B-2\nAlso.\n::::\n"
     )
     (tmp_path / "test_bowls.py").write_text(
-        "import pytest\n@pytest.mark.claim('B-1')\ndef test_one(claim):\n    pass\ndef test_other():\n    pass\n"
+        "import pytest\n"
+        "@pytest.mark.claim('B-1')\ndef test_one(claim):\n    pass\n"
+        "def test_other():\n    pass\n"
     )
     assert ledger.claims_in_text(tmp_path) == [("B-1", "bowls"), ("B-2", "bowls")]
     assert ledger.claims_in_tests(tmp_path) == [("B-1", "test_bowls.py::test_one")]
