@@ -77,6 +77,8 @@ def bind(name: str, A: Any, n: int, dtype: np.dtype[Any]) -> kernels.Operator | 
     if not scipy.sparse.issparse(A):
         return None
     if A.format == "dia":
+        if A.data.ndim != 2:
+            raise ValueError(f"{name}: expected DIA with 2-D data, got {A.data.ndim}-D")
         data = np.ascontiguousarray(A.data[:, :n], dtype=dtype)
         offsets = np.ascontiguousarray(A.offsets, dtype=np.int32)
         if len(offsets) != len(data):
@@ -110,6 +112,8 @@ def as_csr(name: str, A: Any) -> Any:
     n = A.shape[0]
     if A.format == "csr":
         indptr, indices = A.indptr, A.indices
+        if not indptr.ndim == indices.ndim == A.data.ndim == 1:
+            raise ValueError(f"{name}: expected CSR with 1-D indptr, indices and data, got others")
         if len(indptr) != n + 1:
             raise ValueError(f"{name}: expected {n + 1} row pointers (indptr), got {len(indptr)}")
         # int64 indices are looked at before they are shortened.

@@ -36,7 +36,7 @@ def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
     if array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim}-D, got {array.ndim}-D with shape {array.shape}")
     dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
-    return np.ascontiguousarray(array, dtype=dtype)
+    return np.require(array, dtype, ["C", "A"])
 
 
 def finite(name: str, array: NDArray[Any]) -> None:

@@ -35,9 +35,18 @@ class Matvec:
         return self.A @ x
 
 
+def unaligned(A):
+    """A copy of A that starts at an odd address."""
+    copied = np.zeros(A.nbytes + 1, np.uint8)[1:].view(A.dtype).reshape(A.shape)
+    copied[...] = A
+    assert not copied.flags.aligned
+    return copied
+
+
 FORMS = {
     "dense": np.asarray,
     "fortran": np.asfortranarray,
+    "unaligned": unaligned,
     "strided": lambda A: np.repeat(np.repeat(A, 2, 0), 2, 1)[::2, ::2],
     "negative strides": lambda A: A[::-1, ::-1].copy()[::-1, ::-1],
     "big-endian": lambda A: A.astype(A.dtype.newbyteorder(">")),
@@ -325,6 +334,16 @@ def test_long_indices_are_looked_at_before_they_are_shortened():
         optlab.cg(csr(np.arange(4), np.array([0, 1, 2**32 + 2])), np.ones(3))
 
 
+def test_sparse_arrays_of_the_wrong_dimension_are_refused():
+    A = csr(np.arange(4, dtype=np.int32), np.arange(3, dtype=np.int32), data=np.ones((3, 1)))
+    B = csr(np.arange(4, dtype=np.int32).reshape(2, 2), np.arange(3, dtype=np.int32))
+    C = sp.dia_array(np.eye(3))
+    C.data = np.ones(3)
+    for matrix in (A, B, C):
+        with pytest.raises(ValueError, match=r"^A: expected"):
+            optlab.cg(matrix, np.ones(3))
+
+
 def test_csr_with_less_data_than_indices_is_refused():
     A = csr(np.arange(4, dtype=np.int32), np.arange(3, dtype=np.int32), data=np.ones(2))
     with pytest.raises(ValueError, match=r"^A: expected"):
@@ -545,6 +564,13 @@ def test_powers_of_two_change_nothing_but_the_scale():
         np.testing.assert_array_equal(run.x, np.ldexp(expected.x, power))
         np.testing.assert_array_equal(run.history.x, np.ldexp(expected.history.x, power))
         np.testing.assert_array_equal(run.history.grad_norm, np.ldexp(expected.history.grad_norm, power))
+
+
+def test_product_beyond_single_precision_is_not_finite():
+    A = LinearOperator((2, 2), lambda x: 1e300 * x.astype(float), dtype=np.float32)
+    run = optlab.cg(A, np.ones(2, np.float32))
+    assert run.status == 4
+    assert not run.x.any()
 
 
 def test_single_precision_at_the_ends_of_its_range():

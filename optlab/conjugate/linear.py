@@ -269,9 +269,12 @@ class _Solve:
         """Do the product that is the user's."""
         iteration = self.iteration
         if wanted == kernels.NEED_M:
-            iteration.z[:] = self.M(iteration.r)  # type: ignore[misc]
+            target, product = iteration.z, self.M(iteration.r)  # type: ignore[misc]
         else:
-            iteration.q[:] = self.A(iteration.d if wanted == kernels.NEED_AD else self.x)  # type: ignore[misc]
+            target = iteration.q
+            product = self.A(iteration.d if wanted == kernels.NEED_AD else self.x)  # type: ignore[misc]
+        with np.errstate(over="ignore"):  # in float32; the iteration sees infinities
+            target[:] = product
 
     def residual(self) -> None:
         """Compute b - A x with every entry of A."""
