@@ -23,6 +23,7 @@ from sphinx.util.docutils import SphinxDirective
 logger = logging.getLogger(__name__)
 
 RELATIONS = {"at most": "≤ {}", "at least": "≥ {}", "equal": "{} ± {}"}
+EXACTLY = "= {}"
 
 # Read once: claims.json and claims.yml do not change during a build.
 results = functools.cache(ledger.results)
@@ -160,9 +161,8 @@ def visit_measurement(self, node):
 
 
 def check_row(check):
-    promised = RELATIONS[check["relation"]].format(
-        ledger.written(check["expected"]), ledger.written(check["tolerance"])
-    )
+    form = EXACTLY if check["tolerance"] == 0 else RELATIONS[check["relation"]]
+    promised = form.format(ledger.written(check["expected"]), ledger.written(check["tolerance"]))
     cells = escape(check["name"]), ledger.written(check["measured"]), promised
     return "<tr><td>{}</td><td>{}</td><td>{}</td></tr>".format(*cells)
 

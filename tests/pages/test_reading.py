@@ -4,6 +4,7 @@ import json
 import re
 
 import jupytext
+import ledger
 import nbformat
 import pytest
 
@@ -91,3 +92,12 @@ def test_each_claim_leads_to_its_test(chapter, site, open_page):
         target = open_page(address).page.locator(".test-source span:target")
         shown = target.evaluate("(line) => [line.textContent, line.nextElementSibling.textContent]")
         assert re.search(rf"^def {name}\(|pytest\.mark\.claim", "".join(shown))
+
+
+def test_ledger_shows_every_claim(site, open_page):
+    page = open_page(f"{site}/claims.html").page
+    chapters = ledger.chapters()
+    boxes = page.locator(".claim .admonition-title").all_inner_texts()
+    assert boxes == [f"Claim {id}" for chapter in chapters for id in chapter.done]
+    listed = page.locator("main li strong").all_inner_texts()
+    assert listed == [id for chapter in chapters for id in chapter.open]
