@@ -44,7 +44,7 @@ def test_runs_once_for_each_set_of_arguments(experiment, calls, monkeypatch, tmp
 def test_runs_again_when_the_code_has_changed(experiment, calls, monkeypatch, tmp_path):
     monkeypatch.setenv("OPTLAB_STORE", str(tmp_path))
     experiment(3)
-    monkeypatch.setattr(experiments, "fingerprint", lambda source: "other")
+    monkeypatch.setattr(experiments, "fingerprint", lambda function: "other")
     experiment(3)
     assert calls == [(3, 0), (3, 0)]
 
@@ -52,15 +52,16 @@ def test_runs_again_when_the_code_has_changed(experiment, calls, monkeypatch, tm
 def test_fingerprint_sees_the_package_and_the_module_itself(monkeypatch, tmp_path):
     package = tmp_path / "optlab"
     (package / "experiments").mkdir(parents=True)
-    parts = {
-        name: package / name for name in ("cg.py", "kernel.so", "experiments/race.py", "experiments/other.py")
-    }
+    names = ("cg.py", "kernel.so", "experiments/race.py", "experiments/other.py")
+    parts = {name: package / name for name in names}
     for part in parts.values():
         part.write_text("old")
     monkeypatch.setattr(experiments, "__file__", str(package / "experiments" / "__init__.py"))
+    defined = {}
+    exec(compile("def race(): pass", parts["experiments/race.py"], "exec"), defined)
 
     def fingerprint():
-        return experiments.fingerprint.__wrapped__(str(parts["experiments/race.py"]))
+        return experiments.fingerprint.__wrapped__(defined["race"])
 
     seen = {fingerprint()}
     for name in ("cg.py", "kernel.so", "experiments/race.py"):

@@ -175,10 +175,8 @@ def table(rows):
 def check_claims(app):
     """Whatever is wrong with the claims is a warning, and the book is built with warnings as errors."""
     tests = ledger.claims_in_tests()
-    found = ledger.disagreements(chapters(), ledger.claims_in_text(), tests) + ledger.failures(
-        tests, results()
-    )
-    for sentence in found:
+    found = ledger.disagreements(chapters(), ledger.claims_in_text(), tests)
+    for sentence in found + ledger.failures(tests, results()):
         logger.warning("claim %s", sentence, type="claim")
 
 

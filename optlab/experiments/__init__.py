@@ -51,7 +51,7 @@ def stored(function: Callable[P, T]) -> Callable[P, T]:
 
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()
-        key = joblib.hash((fingerprint(inspect.getfile(function)), bound.arguments))
+        key = joblib.hash((fingerprint(function), bound.arguments))
         file = Path(folder, f"{function.__module__}.{function.__qualname__}-{key}")
         if file.exists():
             found: T = joblib.load(file)
@@ -68,12 +68,15 @@ def stored(function: Callable[P, T]) -> Callable[P, T]:
 
 
 @functools.cache
-def fingerprint(source: str) -> str:
-    """Digest of everything a result of the module `source` depends on, apart from its arguments."""
+def fingerprint(function: Callable[..., object]) -> str:
+    """Digest of everything a result of `function` depends on, apart from its arguments."""
     experiments = Path(__file__).parent
-    package = experiments.parent
-    files = [path for kind in ("*.py", "*.so", "*.pyd") for path in sorted(package.rglob(kind))]
+    files = [path for kind in ("*.py", "*.so", "*.pyd") for path in sorted(experiments.parent.rglob(kind))]
     digest = hashlib.sha256(f"numpy {version('numpy')} scipy {version('scipy')}".encode())
-    for path in [*(path for path in files if path.parent != experiments), Path(source)]:
-        digest.update(path.read_bytes())
+    for path in files:
+        if path.parent != experiments:
+            digest.update(path.read_bytes())
+    module = Path(inspect.getfile(function))
+    # A function that was typed into a session has no file.
+    digest.update(module.read_bytes() if module.exists() else inspect.getsource(function).encode())
     return digest.hexdigest()
