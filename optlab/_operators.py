@@ -143,7 +143,7 @@ def as_csr(name: str, A: Any) -> Any:
             A.check_format(full_check=True)
         except ValueError as error:
             raise ValueError(f"{name}: expected valid {A.format.upper()}, got one with {error}") from error
-    elif A.format == "coo" and A.nnz and (min(map(np.min, A.coords)) < 0 or max(map(np.max, A.coords)) >= n):
+    elif A.format == "coo" and any(len(i) and (i.min() < 0 or i.max() >= n) for i in (A.row, A.col)):
         raise ValueError(f"{name}: expected COO indices in [0, {n}), got others")
     return A.tocsr()
 

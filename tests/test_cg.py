@@ -367,7 +367,7 @@ def test_csr_may_be_unsorted_repeat_entries_and_hold_spare_room(dtype):
 def test_other_sparse_formats_that_point_outside_are_refused(form):
     A = form(np.eye(4))
     if form is sp.coo_array:
-        A.coords[0][1] = 10**6
+        A.row[1] = 10**6
     elif form is sp.dia_array:
         A.offsets = np.array([0, 1], np.int32)
     else:

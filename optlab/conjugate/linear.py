@@ -98,7 +98,7 @@ def cg(
         - 2: a direction with :math:`d^T A d \le 0` (or :math:`r^T M r \le 0`) was met: not positive definite;
         - 3: A is not symmetric, or rounding errors keep the true residual above the tolerance;
         - 4: a product is not finite;
-        - 99: stopped by the callback.
+        - 99: stopped by the callback; `x` is the point it saw last.
 
     Raises
     ------
