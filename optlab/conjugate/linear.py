@@ -90,8 +90,10 @@ def cg(
     -------
     Result
         With `x`, `success`, `status`, `message`, `nit`, `fun` (f at x), `residual_norm` (of the true
-        residual), `nmatvec` (products with A) and `history`. If the run did not converge, `x` is the point of
-        the smallest residual seen. `status` is
+        residual), `nmatvec` (products with A), `x_last` (where the iteration stopped) and `history`.
+        If the run did not converge, `x` is the point of the smallest residual seen. On the way the residual
+        may rise while f falls, so that of a run that was cut short `x_last` may be the better one: if A is
+        positive definite, f is lowest there. `status` is
 
         - 0: converged;
         - 1: `maxiter` was reached;
@@ -114,7 +116,7 @@ def cg(
     accumulated in float64.
 
     Deviations from the source: the true residual decides (the paper's recursive one drifts away from it by
-    rounding), and the point of the smallest residual is returned on failure.
+    rounding), and on failure `x` is not the last point, which is `x_last`, but that of the smallest residual.
 
     References
     ----------
@@ -193,7 +195,9 @@ def cg(
         for name, value in (("A", A), ("M", M)):
             _operators.require_finite(name, value)
     message = ""
+    last = None
     if status not in (0, 99):
+        last = solve.point()
         solve.keep_best(_start(x0, n, dtype, scale))
         skew = _operators.asymmetry(A_kernel or solve.A, x, b - iteration.r)  # type: ignore[arg-type]
         if skew > (1e-4 if single else 1e-10):
@@ -221,6 +225,7 @@ def cg(
         fun=iteration.f * scale * scale,
         residual_norm=iteration.norm * scale,
         nmatvec=iteration.products,
+        x_last=solution if last is None else last,
         history=solve.history(),
     )
 
