@@ -34,6 +34,9 @@ class CompiledOperator(LinearOperator):  # type: ignore[misc]
             self._bound[dtype] = self._bind(dtype)
         return self._bound[dtype]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bound": {}}  # kernels are bound again where the copy is used
+
     def _matvec(self, x: Array) -> Array:
         vector = _validation.real_array("x", np.ravel(x), 1)
         return self.kernel(vector.dtype)(vector)

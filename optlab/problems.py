@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def poisson_2d(m: int, n: int | None = None, *, form: str = "csr", dtype: DTypeL
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype}")
     if form == "operator":
-        return CompiledOperator(m * n, dtype, lambda kind: kernels.Poisson(np.empty(0, kind), m, n))
+        return CompiledOperator(m * n, dtype, partial(_poisson_kernel, m, n))
     if form not in ("csr", "dia"):
         raise ValueError(f'form: expected "csr", "dia" or "operator", got {form!r}')
     size = m * n
@@ -80,3 +81,7 @@ def poisson_2d(m: int, n: int | None = None, *, form: str = "csr", dtype: DTypeL
     A = A.tocsr()
     A.eliminate_zeros()
     return A
+
+
+def _poisson_kernel(m: int, n: int, dtype: np.dtype[Any]) -> kernels.Operator:
+    return kernels.Poisson(np.empty(0, dtype), m, n)

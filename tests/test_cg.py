@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import threading
 
 import numpy as np
@@ -442,6 +443,10 @@ def test_maxiter_is_obeyed(maxiter):
     run = optlab.cg(A, b, maxiter=maxiter)
     assert (run.status, run.nit) == (1, maxiter)
     check_honest(run, A, b)
+    # Where it stopped f is lowest; the residual may be lower elsewhere.
+    last = optlab.cg(A, b, maxiter=maxiter, history=True).history.x[-1]
+    np.testing.assert_allclose(run.x_last, last, rtol=1e-12)
+    assert last @ A @ last / 2 - b @ last <= run.fun
 
 
 @pytest.mark.parametrize("form", ["dense", "csr", "callable"])
@@ -874,3 +879,27 @@ def test_jacobi_undoes_bad_scaling_of_the_unknowns():
     D = np.diag(np.geomspace(1, 1e4, 40))
     A, b = D @ spd(40, 10.0) @ D, np.ones(40)
     assert optlab.cg(A, b, M=optlab.jacobi(A)).nit < 0.3 * optlab.cg(A, b).nit
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        optlab.problems.poisson_2d(4, form="operator"),
+        optlab.jacobi(spd(16, 10.0)),
+        optlab.incomplete_cholesky(optlab.problems.poisson_2d(4)),
+    ],
+    ids=["poisson", "jacobi", "cholesky"],
+)
+def test_compiled_operators_can_be_copied(operator, copy_of):
+    x = np.arange(16.0)
+    y = operator @ x
+    np.testing.assert_array_equal(copy_of(operator) @ x, y)
+
+
+def test_incomplete_cholesky_takes_any_byte_order():
+    A = optlab.problems.poisson_2d(4)
+    foreign = A.copy()
+    foreign.data = A.data.astype(">f8")
+    r = np.arange(16.0)
+    np.testing.assert_array_equal(optlab.incomplete_cholesky(foreign) @ r, optlab.incomplete_cholesky(A) @ r)

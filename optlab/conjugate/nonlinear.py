@@ -150,7 +150,7 @@ def nonlinear_cg(
         ``beta(g, g_last, d_last) -> float``: `fletcher_reeves`, `polak_ribiere`, `polak_ribiere_plus`
         (default), `hestenes_stiefel`, or one of your own.
     restart : int, optional
-        Restart with :math:`-g` every so many iterations; default never.
+        Restart with :math:`-g` so many iterations after the last restart, whatever its cause; default never.
     line_search : callable
         A search of `optlab.linesearch`; default `strong_wolfe` with its c2 = 0.1.
     gtol : float

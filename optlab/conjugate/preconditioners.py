@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from .. import _operators, _validation
 from .._kernels import matrix as kernels
 from .._operators import CompiledOperator
+
+Array = NDArray[Any]
 
 
 def jacobi(A: Any) -> CompiledOperator:
@@ -46,7 +50,7 @@ def jacobi(A: Any) -> CompiledOperator:
     diagonal = np.asarray(A.diagonal(), dtype=np.float64)
     _require_positive(diagonal)
     inverse = 1.0 / diagonal
-    return CompiledOperator(len(inverse), np.float64, lambda dtype: kernels.Diagonal(inverse.astype(dtype)))
+    return CompiledOperator(len(inverse), np.float64, partial(_diagonal_kernel, inverse))
 
 
 def incomplete_cholesky(A: Any) -> CompiledOperator:
@@ -110,12 +114,18 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
         if kernels.incomplete_cholesky(indptr, indices, values) < 0:
             break
         shift = 2.0 * shift or 1e-3
-    operator = CompiledOperator(
-        len(last), np.float64, lambda dtype: kernels.Cholesky(values.astype(dtype), indices, indptr)
-    )
+    operator = CompiledOperator(len(last), np.float64, partial(_cholesky_kernel, values, indices, indptr))
     operator.factor = scipy.sparse.csr_array((values, indices, indptr), shape=lower.shape)
     operator.shift = shift
     return operator
+
+
+def _diagonal_kernel(inverse: Array, dtype: np.dtype[Any]) -> kernels.Operator:
+    return kernels.Diagonal(inverse.astype(dtype))
+
+
+def _cholesky_kernel(values: Array, indices: Array, indptr: Array, dtype: np.dtype[Any]) -> kernels.Operator:
+    return kernels.Cholesky(values.astype(dtype), indices, indptr)
 
 
 def _entries(A: Any) -> Any:
@@ -125,7 +135,9 @@ def _entries(A: Any) -> Any:
             f"A: expected an array or a sparse matrix, got {type(A).__name__}, which has no entries"
         )
     A = _operators.as_square("A", A)
-    return _operators.as_csr("A", A) if scipy.sparse.issparse(A) else A
+    if not scipy.sparse.issparse(A):
+        return A
+    return _operators.as_csr("A", A if A.dtype.isnative else A.astype(A.dtype.newbyteorder("=")))
 
 
 def _require_positive(diagonal: Any) -> None:
