@@ -198,7 +198,8 @@ def strong_wolfe(
 
     .. math::
 
-        \varphi(t) \le \varphi(0) + c_1 t \varphi'(0), \qquad |\varphi'(t)| \le c_2 |\varphi'(0)|
+        \varphi(t) &\le \varphi(0) + c_1 t \varphi'(0), \\
+        |\varphi'(t)| &\le c_2 |\varphi'(0)|
 
     An interval that is known to hold such a step shrinks by cubic and quadratic interpolation of values and
     slopes; as long as there is none, the trial grows.

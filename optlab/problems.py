@@ -19,8 +19,8 @@ def poisson_2d(m: int, n: int | None = None, *, form: str = "csr", dtype: DTypeL
 
     .. math::
 
-        (A u)_{ij} = 4 u_{ij} - u_{i-1,j} - u_{i+1,j} - u_{i,j-1} - u_{i,j+1},
-        \qquad u = 0 \text{ outside the grid}
+        (A u)_{ij} &= 4 u_{ij} - u_{i-1,j} - u_{i+1,j} - u_{i,j-1} - u_{i,j+1}, \\
+        u &= 0 \text{ outside the grid}
 
     It is symmetric and positive definite. With the unknowns in rows, its eigenvalues are
     :math:`4 - 2\cos\frac{\pi p}{m+1} - 2\cos\frac{\pi q}{n+1}` for p = 1..m, q = 1..n.

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+import optlab
 from optlab import plotting
 
 STATIC = Path(__file__).resolve().parent.parent / "_static"
@@ -12,19 +13,18 @@ INK = {"light": "#222832", "dark": "#ced6dd"}
 
 
 def draw(ink):
-    Q = np.diag([1.0, 12.0])
-    start = np.array([6.0, 1.0])
+    A, b, start = np.diag([1.0, 12.0]), np.array([1.0, 12.0]), np.array([7.0, 2.0])
+
+    def bowl(x):
+        return 0.5 * x @ A @ x - b @ x, A @ x - b
+
+    zigzag = optlab.steepest_descent(bowl, start, jac=True, maxiter=14).history.x
+    direct = optlab.cg(A, b, start, history=True).history.x
     fig, ax = plotting.figure(6.4, 3.0)
-    plotting.contour(lambda x: x @ Q @ x / 2, (-1, 6.6), (-1.6, 1.6), ax, n=80)
-    for name, conjugate in (("steepest descent", False), ("conjugate gradients", True)):
-        points, d, g_old = [start], np.zeros(2), np.ones(2)
-        for k in range(2 if conjugate else 14):
-            g = Q @ points[-1]
-            d = -g + (g @ g / (g_old @ g_old) * d if conjugate and k else 0)
-            points.append(points[-1] - (g @ d) / (d @ Q @ d) * d)
-            g_old = g
-        plotting.path(ax, points, name)
-    ax.legend(loc="lower left")
+    plotting.contour(lambda x: bowl(x)[0], (0, 7.6), (-0.6, 2.6), ax, n=80)
+    plotting.path(ax, zigzag, "steepest descent", color=plotting.COLORS[1])
+    plotting.path(ax, direct, "conjugate gradients", color=plotting.COLORS[0], linestyle="--", marker="s")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     ax.set_axis_off()
     for lines in ax.collections:
         lines.set_edgecolor(ink)

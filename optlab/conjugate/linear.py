@@ -57,9 +57,12 @@ def cg(
 
     .. math::
 
-        \epsilon_k = \frac{r_k^T z_k}{d_k^T A d_k}, \quad x_{k+1} = x_k + \epsilon_k d_k, \quad
-        r_{k+1} = r_k - \epsilon_k A d_k, \quad z_{k+1} = M r_{k+1}, \quad
-        \beta_k = \frac{r_{k+1}^T z_{k+1}}{r_k^T z_k}, \quad d_{k+1} = z_{k+1} + \beta_k d_k.
+        \epsilon_k &= \frac{r_k^T z_k}{d_k^T A d_k}, \\
+        x_{k+1} &= x_k + \epsilon_k d_k, \\
+        r_{k+1} &= r_k - \epsilon_k A d_k, \\
+        z_{k+1} &= M r_{k+1}, \\
+        \beta_k &= \frac{r_{k+1}^T z_{k+1}}{r_k^T z_k}, \\
+        d_{k+1} &= z_{k+1} + \beta_k d_k.
 
     When the recursive residual :math:`r_k` passes the test, the true one, b - A x, is computed. If it does
     not pass, the method starts anew from it, as long as each such start halves it.

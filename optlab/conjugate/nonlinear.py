@@ -129,8 +129,8 @@ def nonlinear_cg(
 
     .. math::
 
-        d_t = -g_t + \beta_t d_{t-1}, \qquad
-        \theta_{t+1} = \theta_t + \epsilon_t d_t, \quad \epsilon_t \text{ from a line search along } d_t.
+        d_t &= -g_t + \beta_t d_{t-1}, \\
+        \theta_{t+1} &= \theta_t + \epsilon_t d_t, \quad \epsilon_t \text{ from a line search along } d_t.
 
     Where :math:`d_t` does not descend (:math:`g_t^T d_t \ge 0`), or its line search fails, the method
     restarts with :math:`d_t = -g_t`.
@@ -252,8 +252,8 @@ def steepest_descent(
 
     .. math::
 
-        \theta_{t+1} = \theta_t - \epsilon_t g_t, \qquad
-        \epsilon_t = \arg\min_\epsilon f(\theta_t - \epsilon g_t)
+        \theta_{t+1} &= \theta_t - \epsilon_t g_t, \\
+        \epsilon_t &= \arg\min_\epsilon f(\theta_t - \epsilon g_t)
 
     Parameters
     ----------

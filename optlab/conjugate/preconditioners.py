@@ -61,8 +61,8 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
 
     .. math::
 
-        l_{ij} = \Bigl(a_{ij} - \sum_{k<j} l_{ik} l_{jk}\Bigr) / l_{jj} \quad (j < i), \qquad
-        l_{ii} = \Bigl(a_{ii} - \sum_{k<i} l_{ik}^2\Bigr)^{1/2}.
+        l_{ij} &= \Bigl(a_{ij} - \sum_{k<j} l_{ik} l_{jk}\Bigr) / l_{jj} \quad (j < i), \\
+        l_{ii} &= \Bigl(a_{ii} - \sum_{k<i} l_{ik}^2\Bigr)^{1/2}.
 
     Where the number under a root is not positive the factorization starts again with
     :math:`A + \alpha \operatorname{diag}(A)`, :math:`\alpha = 10^{-3}, 2 \cdot 10^{-3}, 4 \cdot 10^{-3},
