@@ -1,5 +1,6 @@
 # A function declared `cdef CVOID f(...)` is compiled once per instruction set and chosen when the library is
 # loaded (glibc ifunc). Elsewhere (old gcc, clang, musl, other processors, MSVC) it is an ordinary function.
+# `cdef IVOID f(...)` is inlined wherever it is called, so that a constant argument is one inside.
 # `cdef SVOID f(...)` keeps gcc from vectorizing: short rows with indirect reads run slower in vectors.
 cdef extern from *:
     """
@@ -14,6 +15,12 @@ cdef extern from *:
     #else
     #define OPTLAB_SCALAR
     #endif
+    #if defined(__GNUC__)
+    #define OPTLAB_INLINE inline __attribute__((always_inline))
+    #else
+    #define OPTLAB_INLINE inline
+    #endif
     """
     ctypedef void CVOID "OPTLAB_CLONES void"
     ctypedef void SVOID "OPTLAB_SCALAR void"
+    ctypedef void IVOID "OPTLAB_INLINE void"

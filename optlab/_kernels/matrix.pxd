@@ -3,8 +3,6 @@
 cimport numpy as cnp
 from cython cimport floating
 
-from ._clones cimport CVOID
-
 ctypedef void (*product_t)(const Matrix* A, const void* x, void* y, double* xy) noexcept nogil
 
 cdef struct Matrix:
@@ -18,7 +16,7 @@ cdef struct Matrix:
     const int* indptr
 
 
-cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil
+cdef void dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil
 
 
 cdef class Operator:

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.math cimport sqrt
 
-from ._clones cimport CVOID, SVOID
+from ._clones cimport CVOID, IVOID, SVOID
 
 cnp.import_array()
 
@@ -27,55 +27,50 @@ cdef extern from *:
 
 # Dense ------------------------------------------------------------------------------------------------------
 
+cdef IVOID dense_rows(int rows, Py_ssize_t n, Py_ssize_t i, const floating* a, const floating* x,
+                      floating* y) noexcept nogil:
+    """Rows i to i + rows - 1, at most 8 and a the first of them: x_j and y_j are loaded once for all."""
+    cdef Py_ssize_t j
+    cdef int k, m
+    cdef floating sums[8]
+    cdef floating xs[8]
+    cdef floating t
+    for k in range(rows):
+        xs[k] = x[i + k]
+        sums[k] = a[k * n + i + k] * xs[k]
+    for k in range(rows):
+        for m in range(k + 1, rows):
+            sums[k] += a[k * n + i + m] * xs[m]
+            sums[m] += a[k * n + i + m] * xs[k]
+    for j in range(i + rows, n):
+        t = 0
+        for k in range(rows):
+            sums[k] += a[k * n + j] * x[j]
+            t += a[k * n + j] * xs[k]
+        y[j] += t
+    for k in range(rows):
+        y[i + k] += sums[k]
+
+
 cdef CVOID dense_symmetric(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i += sum_{j >= i} a_ij x_j and y_j += a_ij x_i: the upper triangle alone, half the memory traffic."""
-    cdef Py_ssize_t i = 0, j, n = A.n
-    cdef const floating *a0
-    cdef const floating *a1
-    cdef const floating *a2
-    cdef const floating *a3
-    cdef floating x0, x1, x2, x3, s0, s1, s2, s3
-    for j in range(n):
-        y[j] = 0
+    cdef Py_ssize_t i = 0, k, n = A.n
+    cdef const floating* a = <const floating*> A.data
+    for k in range(n):
+        y[k] = 0
+    # Long rows come from afar: more of them at once, and fetch the beginnings of the next.
+    while n > 256 and i + 6 <= n:
+        for k in range(i + 6, min(i + 12, n)):
+            prefetch(a + k * n + i + 6)
+        dense_rows(6, n, i, a + i * n, x, y)
+        i += 6
     while i + 4 <= n:
-        # Four rows at a time, so that x_j and y_j are loaded once for eight multiplications.
-        a0 = <const floating*> A.data + i * n
-        a1 = a0 + n
-        a2 = a1 + n
-        a3 = a2 + n
-        x0 = x[i]
-        x1 = x[i + 1]
-        x2 = x[i + 2]
-        x3 = x[i + 3]
-        s0 = a0[i] * x0 + a0[i + 1] * x1 + a0[i + 2] * x2 + a0[i + 3] * x3
-        s1 = a0[i + 1] * x0 + a1[i + 1] * x1 + a1[i + 2] * x2 + a1[i + 3] * x3
-        s2 = a0[i + 2] * x0 + a1[i + 2] * x1 + a2[i + 2] * x2 + a2[i + 3] * x3
-        s3 = a0[i + 3] * x0 + a1[i + 3] * x1 + a2[i + 3] * x2 + a3[i + 3] * x3
-        # The next four rows start elsewhere: fetch their beginnings while these are read.
-        if i + 8 <= n and n > 256:
-            prefetch(a0 + 4 * n + i + 4)
-            prefetch(a1 + 4 * n + i + 4)
-            prefetch(a2 + 4 * n + i + 4)
-            prefetch(a3 + 4 * n + i + 4)
-        for j in range(i + 4, n):
-            s0 += a0[j] * x[j]
-            s1 += a1[j] * x[j]
-            s2 += a2[j] * x[j]
-            s3 += a3[j] * x[j]
-            y[j] += a0[j] * x0 + a1[j] * x1 + a2[j] * x2 + a3[j] * x3
-        y[i] += s0
-        y[i + 1] += s1
-        y[i + 2] += s2
-        y[i + 3] += s3
+        dense_rows(4, n, i, a + i * n, x, y)
         i += 4
     while i < n:
-        a0 = <const floating*> A.data + i * n
-        y[i] += a0[i] * x[i]
-        for j in range(i + 1, n):
-            y[i] += a0[j] * x[j]
-            y[j] += a0[j] * x[i]
+        dense_rows(1, n, i, a + i * n, x, y)
         i += 1
-    dot(n, x, y, xy)
+    sum_of_products(n, x, y, xy)
 
 
 cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
@@ -89,7 +84,7 @@ cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* x
         for j in range(n):
             s += a[j] * x[j]
         y[i] = s
-    dot(n, x, y, xy)
+    sum_of_products(n, x, y, xy)
 
 
 # Sparse -----------------------------------------------------------------------------------------------------
@@ -152,7 +147,7 @@ cdef CVOID dia_symmetric(const Matrix* A, const floating* x, floating* y, double
                 add_diagonal(a, x, y, o, o, row, min(both, end, A.width - o))
                 add_pair(a, x, y, o, both, last)
                 add_diagonal(a, x, y, 0, -o, last, min(end, A.width))
-        dot(end - row, x + row, y + row, &part)
+        sum_of_products(end - row, x + row, y + row, &part)
         xy[0] += part
         row = end
 
@@ -165,7 +160,7 @@ cdef CVOID dia_full(const Matrix* A, const floating* x, floating* y, double* xy)
     for k in range(A.count):
         o = A.indices[k]
         add_diagonal(<const floating*> A.data + k * A.width, x, y, o, o, max(0, -o), min(n, A.width - o))
-    dot(n, x, y, xy)
+    sum_of_products(n, x, y, xy)
 
 
 # The five-point stencil -------------------------------------------------------------------------------------
@@ -174,6 +169,8 @@ cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) 
     """y_ij = 4 x_ij - x_{i-1,j} - x_{i+1,j} - x_{i,j-1} - x_{i,j+1}, and x = 0 outside the grid."""
     cdef Py_ssize_t i, j, rows = A.count, n = A.width
     cdef const floating* c
+    cdef const floating* up
+    cdef const floating* down
     cdef floating* out
     cdef double part
     xy[0] = 0
@@ -181,13 +178,14 @@ cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) 
         c = x + i * n
         out = y + i * n
         if 0 < i < rows - 1:
+            up = c - n
+            down = c + n
             for j in range(1, n - 1):
-                out[j] = 4 * c[j] - c[j - 1] - c[j + 1] - c[j - n] - c[j + n]
+                out[j] = 4 * c[j] - c[j - 1] - c[j + 1] - up[j] - down[j]
+            out[0] = 4 * c[0] - up[0] - down[0]
             if n > 1:
-                out[0] = 4 * c[0] - c[1] - c[-n] - c[n]
-                out[n - 1] = 4 * c[n - 1] - c[n - 2] - c[-1] - c[2 * n - 1]
-            else:
-                out[0] = 4 * c[0] - c[-1] - c[1]
+                out[0] -= c[1]
+                out[n - 1] = 4 * c[n - 1] - c[n - 2] - up[n - 1] - down[n - 1]
         else:
             for j in range(n):
                 out[j] = 4 * c[j]
@@ -200,7 +198,7 @@ cdef CVOID poisson(const Matrix* A, const floating* x, floating* y, double* xy) 
             if i < rows - 1:
                 for j in range(n):
                     out[j] -= c[j + n]
-        dot(n, c, out, &part)
+        sum_of_products(n, c, out, &part)
         xy[0] += part
 
 
@@ -212,7 +210,7 @@ cdef CVOID diagonal(const Matrix* A, const floating* x, floating* y, double* xy)
     cdef const floating* a = <const floating*> A.data
     for i in range(A.n):
         y[i] = a[i] * x[i]
-    dot(A.n, x, y, xy)
+    sum_of_products(A.n, x, y, xy)
 
 
 cdef void cholesky_solve(const Matrix* L, const floating* x, floating* y, double* xy) noexcept nogil:
@@ -234,7 +232,7 @@ cdef void cholesky_solve(const Matrix* L, const floating* x, floating* y, double
         y[i] = s
         for k in range(L.indptr[i], last):
             y[L.indices[k]] -= values[k] * s
-    dot(L.n, x, y, xy)
+    sum_of_products(L.n, x, y, xy)
 
 
 cdef bint cholesky_row(Py_ssize_t i, const int* indptr, const int* indices, double* l) noexcept nogil:
@@ -283,7 +281,12 @@ def incomplete_cholesky(const int[::1] indptr, const int[::1] indices, double[::
 
 # Vectors ----------------------------------------------------------------------------------------------------
 
-cdef CVOID dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
+cdef void dot(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
+    """xy = sum_i x_i y_i, for other modules: a function with clones cannot be exported."""
+    sum_of_products(n, x, y, xy)
+
+
+cdef CVOID sum_of_products(Py_ssize_t n, const floating* x, const floating* y, double* xy) noexcept nogil:
     """xy = sum_i x_i y_i, in double precision."""
     cdef Py_ssize_t i = 0, k
     cdef double s[16]
