@@ -75,15 +75,11 @@ cdef CVOID dense_symmetric(const Matrix* A, const floating* x, floating* y, doub
 
 cdef CVOID dense_full(const Matrix* A, const floating* x, floating* y, double* xy) noexcept nogil:
     """y_i = sum_j a_ij x_j."""
-    cdef Py_ssize_t i, j, n = A.n
-    cdef const floating* a
-    cdef floating s
+    cdef Py_ssize_t i, n = A.n
+    cdef double s
     for i in range(n):
-        a = <const floating*> A.data + i * n
-        s = 0
-        for j in range(n):
-            s += a[j] * x[j]
-        y[i] = s
+        sum_of_products(n, <const floating*> A.data + i * n, x, &s)
+        y[i] = <floating> s
     sum_of_products(n, x, y, xy)
 
 
