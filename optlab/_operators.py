@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,15 @@ class CompiledOperator(LinearOperator):  # type: ignore[misc]
     """A square symmetric operator whose product is a kernel: SciPy's interface for others, no interpreter for
     ours.
 
-    `bind` makes the kernel for a dtype; there is one of each at most.
+    `bind` makes the kernel for a dtype; there is one of each at most. Further attributes are for those who look.
     """
 
-    def __init__(self, n: int, dtype: Any, bind: Callable[[np.dtype[Any]], kernels.Operator]) -> None:
+    def __init__(
+        self, n: int, dtype: Any, bind: Callable[[np.dtype[Any]], kernels.Operator], **attributes: Any
+    ) -> None:
         super().__init__(np.dtype(dtype), (n, n))
+        vars(self).update(attributes)
+        self._attributes = attributes
         self._bind = bind
         self._bound: dict[np.dtype[Any], kernels.Operator] = {}
 
@@ -34,8 +39,9 @@ class CompiledOperator(LinearOperator):  # type: ignore[misc]
             self._bound[dtype] = self._bind(dtype)
         return self._bound[dtype]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_bound": {}}  # kernels are bound again where the copy is used
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Neither kernels nor all that SciPy keeps can be copied; what they are made from can.
+        return partial(CompiledOperator, **self._attributes), (self.shape[0], self.dtype, self._bind)
 
     def _matvec(self, x: Array) -> Array:
         vector = _validation.real_array("x", np.ravel(x), 1)

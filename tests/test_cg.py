@@ -894,7 +894,9 @@ def test_jacobi_undoes_bad_scaling_of_the_unknowns():
 def test_compiled_operators_can_be_copied(operator, copy_of):
     x = np.arange(16.0)
     y = operator @ x
-    np.testing.assert_array_equal(copy_of(operator) @ x, y)
+    copied = copy_of(operator)
+    np.testing.assert_array_equal(copied @ x, y)
+    assert vars(copied).get("shift") == vars(operator).get("shift")
 
 
 def test_incomplete_cholesky_takes_any_byte_order():

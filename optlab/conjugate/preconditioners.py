@@ -114,10 +114,13 @@ def incomplete_cholesky(A: Any) -> CompiledOperator:
         if kernels.incomplete_cholesky(indptr, indices, values) < 0:
             break
         shift = 2.0 * shift or 1e-3
-    operator = CompiledOperator(len(last), np.float64, partial(_cholesky_kernel, values, indices, indptr))
-    operator.factor = scipy.sparse.csr_array((values, indices, indptr), shape=lower.shape)
-    operator.shift = shift
-    return operator
+    return CompiledOperator(
+        len(last),
+        np.float64,
+        partial(_cholesky_kernel, values, indices, indptr),
+        factor=scipy.sparse.csr_array((values, indices, indptr), shape=lower.shape),
+        shift=shift,
+    )
 
 
 def _diagonal_kernel(inverse: Array, dtype: np.dtype[Any]) -> kernels.Operator:
