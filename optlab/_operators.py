@@ -22,14 +22,14 @@ class CompiledOperator(LinearOperator):  # type: ignore[misc]
     """A square symmetric operator whose product is a kernel: SciPy's interface for others, no interpreter for
     ours.
 
-    `bind` makes the kernel for a dtype; there is one of each at most. Further attributes are for those who look.
+    `bind` makes the kernel for a dtype; there is one of each at most. `attributes` tell the user more.
     """
 
     def __init__(
         self, n: int, dtype: Any, bind: Callable[[np.dtype[Any]], kernels.Operator], **attributes: Any
     ) -> None:
         super().__init__(np.dtype(dtype), (n, n))
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
         self._attributes = attributes
         self._bind = bind
         self._bound: dict[np.dtype[Any], kernels.Operator] = {}
