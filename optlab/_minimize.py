@@ -283,7 +283,6 @@ def _search(
     last: tuple[float, Array, Any, Array] | None = None
     lowest: tuple[float, Array, Any, Array] | None = None
     search = line_search(f0, slope0, step0)
-    last_step = 0.0
     told: Any = None  # a generator starts with None
     while True:
         try:
@@ -296,13 +295,12 @@ def _search(
             f, g = objective(at)
         else:
             f, g = x.dtype.type(math.nan), np.full_like(x, math.nan)
-            objective.escaped = lowest is not None and lowest[0] == last_step and lowest[2] < f0
+            objective.escaped = lowest is not None and lowest is last and lowest[2] < f0
         last = (step, at, f, g)
         if f == -math.inf:
             return last
         if lowest is None or f < lowest[2]:
             lowest = last
-        last_step = step
         told = f, _dot(g, d)
     if accepted is not None and last is not None and lowest is not None:
         for trial in (last, lowest):

@@ -126,11 +126,10 @@ def as_csr(name: str, A: Any) -> Any:
         if len(indptr) != n + 1:
             raise ValueError(f"{name}: expected {n + 1} row pointers (indptr), got {len(indptr)}")
         # int64 indices are looked at before they are shortened.
-        narrow = all(i.dtype == np.int32 and i.flags.carray for i in (indptr, indices))
-        if narrow:
+        stored = int(indptr[-1])
+        if all(i.dtype == np.int32 and i.flags.carray for i in (indptr, indices)):
             valid = kernels.csr_is_valid(indptr, indices, len(A.data), n)
         else:
-            stored = int(indptr[-1])
             valid = (
                 indptr[0] == 0
                 and stored <= min(len(indices), len(A.data))
@@ -142,9 +141,8 @@ def as_csr(name: str, A: Any) -> Any:
                 f"{name}: expected CSR with row pointers that rise from 0 and end within the data, "
                 f"and column indices in [0, {n}); got others"
             )
-        stored = int(indptr[-1])
-        if max(len(A.indices), len(A.data)) > stored:  # SciPy takes spare room for entries
-            A = scipy.sparse.csr_array((A.data[:stored], A.indices[:stored], A.indptr), shape=A.shape)
+        if max(len(indices), len(A.data)) > stored:  # SciPy takes spare room for entries
+            A = scipy.sparse.csr_array((A.data[:stored], indices[:stored], indptr), shape=A.shape)
         return A
     if A.format in ("csc", "bsr"):
         A = copy.copy(A)  # check_format drops spare room
