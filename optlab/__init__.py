@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import conjugate, experiments, linesearch, plotting, problems, result
+    from . import conjugate, experiments, linesearch, plotting, problems, quasi_newton, result
     from .conjugate import (
         cg,
         fletcher_reeves,
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
         polak_ribiere_plus,
         steepest_descent,
     )
+    from .quasi_newton import bfgs, bfgs_update, lbfgs, two_loop
     from .result import History, Result
 
 __version__ = "0.1.0"
 
-_MODULES = ("conjugate", "experiments", "linesearch", "plotting", "problems", "result")
+_MODULES = ("conjugate", "experiments", "linesearch", "plotting", "problems", "quasi_newton", "result")
 _HOME = {
+    "bfgs": "quasi_newton",
+    "bfgs_update": "quasi_newton",
     "cg": "conjugate",
     "fletcher_reeves": "conjugate",
     "hestenes_stiefel": "conjugate",
     "incomplete_cholesky": "conjugate",
     "jacobi": "conjugate",
+    "lbfgs": "quasi_newton",
     "nonlinear_cg": "conjugate",
     "polak_ribiere": "conjugate",
     "polak_ribiere_plus": "conjugate",
     "steepest_descent": "conjugate",
+    "two_loop": "quasi_newton",
     "History": "result",
     "Result": "result",
 }
@@ -45,6 +50,8 @@ _HOME = {
 __all__ = [
     "History",
     "Result",
+    "bfgs",
+    "bfgs_update",
     "cg",
     "conjugate",
     "experiments",
@@ -52,14 +59,17 @@ __all__ = [
     "hestenes_stiefel",
     "incomplete_cholesky",
     "jacobi",
+    "lbfgs",
     "linesearch",
     "nonlinear_cg",
     "plotting",
     "polak_ribiere",
     "polak_ribiere_plus",
     "problems",
+    "quasi_newton",
     "result",
     "steepest_descent",
+    "two_loop",
 ]
 
 

@@ -47,10 +47,14 @@ _HISTORY_BYTES = 2**30  # beyond this the points are no longer kept
 class Objective:
     """The user's function and gradient: called with copies, counted, and checked for shape and type.
 
-    What they return is copied too, so that either may reuse its buffer or write into its argument.
+    What they return is copied too, so that either may reuse its buffer or write into its argument. A
+    `Problem` without another gradient gives its own.
     """
 
     def __init__(self, fun: Any, jac: Any, args: Any, dtype: np.dtype[Any]) -> None:
+        self.problem = fun if jac is None and is_problem(fun) else None
+        if self.problem is not None:
+            fun, jac = self.problem.value_and_grad, True
         self.fun = _validation.function("fun", fun)
         if not (callable(jac) or jac is None or isinstance(jac, bool | np.bool_)):
             raise TypeError(f"jac: expected a callable, True or None, got {jac!r}")
@@ -102,6 +106,11 @@ class Objective:
             moved[i] += root * max(1.0, abs(x[i])) * (1.0 if x[i] >= 0 else -1.0)
             g[i] = (float(self.value(moved)) - float(f)) / float(moved[i] - x[i])
         return g
+
+
+def is_problem(fun: Any) -> bool:
+    """Whether `fun` is an `optlab.problems.Problem`, or looks like one."""
+    return callable(getattr(fun, "value_and_grad", None)) and callable(getattr(fun, "grad", None))
 
 
 @dataclass(frozen=True)
@@ -172,16 +181,21 @@ def _as_scipy_calls(callback: Callable[..., object]) -> Callable[[Array, float],
 def descend(
     objective: Objective,
     x: Array,
-    direction: Callable[[Array, bool], Array | None],
-    line_search: Callable[..., Search],
+    direction: Callable[[Array, Array, bool], tuple[Array, float | None] | None],
+    line_search: Callable[..., Search] | None,
     settings: Settings,
 ) -> Result:
     """Minimize by line searches.
 
     1. Evaluate; stop if the gradient is small.
-    2. Take a direction, ``direction(g, anew)``; ``anew`` asks for a fresh start, which None declines.
-    3. Search along it; if that fails, once more with a fresh direction.
+    2. Take a direction, ``direction(x, g, anew)``, with the step to try first; ``anew`` asks for a fresh
+       start, which None declines. Without a step of its own (None) the first trial promises the last change
+       of the value; at a fresh start it has length 1 at most.
+    3. Search along it; if that fails, once more with a fresh direction. Without a search the step is the
+       first trial, wherever it leads.
     4. Move.
+
+    No array that a direction is given changes later; one it returns is not changed either.
     """
     rows: list[tuple[float, float, float, int]] = []
     points: list[Array] = []
@@ -223,17 +237,23 @@ def descend(
         # 2., 3. Direction and step
         found = None
         for anew in (k == 0, True):
-            d = direction(g, anew)
-            if d is None:
+            proposed = direction(x, g, anew)
+            if proposed is None:
                 break
+            d, first = proposed
             slope = _dot(g, d)
+            if line_search is None:
+                at = _along(x, first or 1.0, d)
+                found = first or 1.0, at, *(objective(at) if np.isfinite(at).all() else (math.nan, g))
+                break
             if not math.isfinite(slope) and np.isfinite(d).all():  # too large to be squared
-                d = d / np.abs(d).max()
+                size = float(np.abs(d).max())
+                d = d / d.dtype.type(size)
                 slope = _dot(g, d)
+                first = first and first * size
             if not -math.inf < slope < 0:
                 continue
-            # The first trial promises the last change of the value; at a fresh start it has length 1 at most.
-            trial = step * last_slope / slope if not anew else 0.0
+            trial = first or (step * last_slope / slope if not anew else 0.0)
             if not 0.0 < trial < math.inf:
                 trial = min(1.0, 1.0 / _norm(d, 2)) or 1.0
             found = _search(objective, line_search, x, d, f, slope, trial)
@@ -246,6 +266,9 @@ def descend(
             break
         if found is None:
             status = NO_DECREASE
+            break
+        if not (found[2] == -math.inf or (math.isfinite(found[2]) and np.isfinite(found[3]).all())):
+            status = NOT_FINITE  # a step that nobody searched; x stays the last point that is
             break
         # 4. Move
         last_slope = slope

@@ -220,7 +220,7 @@ def nonlinear_cg(
     last: tuple[Array, Array] | None = None
     since = 0  # directions since d = -g, that one included
 
-    def direction(g: Array, anew: bool) -> Array | None:
+    def direction(x: Array, g: Array, anew: bool) -> tuple[Array, None] | None:
         nonlocal last, since
         if anew and since == 1 and last is not None and last[0] is g:
             return None  # -g it was
@@ -230,7 +230,7 @@ def nonlinear_cg(
             with np.errstate(over="ignore", invalid="ignore"):  # such a direction is not taken
                 d, since = -g + g.dtype.type(beta(g, *last)) * last[1], since + 1
         last = g, d
-        return d
+        return d, None
 
     return _minimize.descend(objective, x, direction, line_search, settings)
 
@@ -293,11 +293,11 @@ def steepest_descent(
     _validation.function("line_search", line_search)
     last: Array | None = None
 
-    def direction(g: Array, anew: bool) -> Array | None:
+    def direction(x: Array, g: Array, anew: bool) -> tuple[Array, None] | None:
         nonlocal last
         if g is last:
             return None  # there is no other
         last = g
-        return -g
+        return -g, None
 
     return _minimize.descend(objective, x, direction, line_search, settings)
