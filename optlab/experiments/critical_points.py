@@ -1,0 +1,101 @@
+"""What the chapter on critical points and its claims share: random matrices, and a random landscape.
+
+Both are models of a cost with many parameters, not measurements of one. A random symmetric matrix stands for
+the Hessian at a critical point about which nothing is known. A Gaussian random field is a whole landscape in
+which one can look for all critical points and count the descending directions at each.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
+
+from optlab.experiments import stored
+
+Array: TypeAlias = NDArray[np.float64]
+
+DRAWS = 100_000
+
+
+@stored
+def index_counts(n: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.intp]:
+    """How many of `draws` random symmetric n x n matrices have 0, 1, ..., n negative eigenvalues.
+
+    The matrices are (G + G') / 2 with independent standard normal entries in G. Shape (n + 1,).
+    """
+    rng = np.random.default_rng([seed, n])
+    counts = np.zeros(n + 1, dtype=np.intp)
+    for start in range(0, draws, 10_000):
+        G = rng.standard_normal((min(10_000, draws - start), n, n))
+        eigenvalues = np.linalg.eigvalsh((G + G.transpose(0, 2, 1)) / 2)
+        counts += np.bincount((eigenvalues < 0).sum(axis=1), minlength=n + 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class Field:
+    """A smooth random function of n variables, nearly Gaussian: a sum of waves in random directions.
+
+    f(x) = sqrt(2/K) sum_j cos(w_j'x + phi_j). All methods take points of shape (..., n).
+    """
+
+    waves: Array
+    phases: Array
+
+    def value(self, x: ArrayLike) -> Array:
+        return self.derivatives(x)[0]
+
+    def derivatives(self, x: ArrayLike) -> tuple[Array, Array, Array]:
+        """Value, gradient and Hessian: shapes (...), (..., n) and (..., n, n)."""
+        angles = np.asarray(x) @ self.waves.T + self.phases
+        K, n = self.waves.shape
+        cos, sin = np.sqrt(2 / K) * np.cos(angles), np.sqrt(2 / K) * np.sin(angles)
+        squares = (self.waves[:, :, None] * self.waves[:, None, :]).reshape(K, n * n)
+        return cos.sum(axis=-1), -(sin @ self.waves), -(cos @ squares).reshape(*cos.shape[:-1], n, n)
+
+
+def random_field(n: int, seed: int, terms: int = 200) -> Field:
+    """A field with `terms` waves: directions and frequencies standard normal, phases uniform."""
+    rng = np.random.default_rng([seed, n])
+    return Field(rng.standard_normal((terms, n)), rng.uniform(0, 2 * np.pi, terms))
+
+
+def find_critical_points(field: Field, x: Array, iterations: int = 60) -> Array:
+    """Where g = 0 near the rows of x: Levenberg-Marquardt on ||g||^2, whatever the cost does.
+
+    A step solves (H H + mu I) d = -H g. After a step that shortens g the damping mu falls; any other step is
+    taken back, and mu grows. Rows that do not arrive at ||g|| < 1e-9 are left out.
+    """
+    mu, found = np.full(len(x), 1e-2), []
+    _, g, H = field.derivatives(x)
+    for _ in range(iterations):
+        damped = H @ H + mu[:, None, None] * np.eye(x.shape[1])
+        trial = x - np.linalg.solve(damped, H @ g[:, :, None])[:, :, 0]
+        _, g_trial, H_trial = field.derivatives(trial)
+        better = np.linalg.norm(g_trial, axis=1) < np.linalg.norm(g, axis=1)
+        x[better], g[better], H[better] = trial[better], g_trial[better], H_trial[better]
+        mu *= np.where(better, 0.2, 3.0)
+        arrived = np.linalg.norm(g, axis=1) < 1e-9
+        found.append(x[arrived])
+        x, g, H, mu = (values[~arrived] for values in (x, g, H, mu))
+    return np.concatenate(found)
+
+
+@stored
+def field_critical_points(
+    n: int, seed: int, starts: int = 1500, half_width: float = 4.0
+) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Critical points of `random_field(n, seed)` in a box: points (k, n), costs (k,), indices (k,)."""
+    field = random_field(n, seed)
+    rng = np.random.default_rng([seed, n, starts])
+    with threadpool_limits(1):
+        x = find_critical_points(field, rng.uniform(-half_width, half_width, (starts, n)))
+    x = x[(abs(x) <= half_width).all(axis=1)]
+    # Many starts end at the same point: keep the first of each group.
+    first = [min(near) for near in cKDTree(x).query_ball_point(x, 1e-5)]
+    x = x[np.unique(first)]
+    value, _, H = field.derivatives(x)
+    return x, value, (np.linalg.eigvalsh(H) < 0).sum(axis=1)
