@@ -1,0 +1,51 @@
+"""Problems with known answers, compiled so that whole paths run without the interpreter."""
+
+from .named import (
+    ackley,
+    beale,
+    booth,
+    cliff,
+    crescent,
+    double_well,
+    elongated_bowl,
+    extended_rosenbrock,
+    himmelblau,
+    monkey_saddle,
+    mountain,
+    plateau,
+    quadratic,
+    rastrigin,
+    rosenbrock,
+    saddle,
+    shared_weight,
+    styblinski_tang,
+    two_valleys,
+    weight_product,
+)
+from .poisson import poisson_2d
+from .problem import Problem
+
+__all__ = [
+    "Problem",
+    "ackley",
+    "beale",
+    "booth",
+    "cliff",
+    "crescent",
+    "double_well",
+    "elongated_bowl",
+    "extended_rosenbrock",
+    "himmelblau",
+    "monkey_saddle",
+    "mountain",
+    "plateau",
+    "poisson_2d",
+    "quadratic",
+    "rastrigin",
+    "rosenbrock",
+    "saddle",
+    "shared_weight",
+    "styblinski_tang",
+    "two_valleys",
+    "weight_product",
+]
