@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import conjugate, experiments, linesearch, plotting, problems, quasi_newton, result
+    from . import conjugate, experiments, landscape, linesearch, plotting, problems, quasi_newton, result
     from .conjugate import (
         cg,
         fletcher_reeves,
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("conjugate", "experiments", "linesearch", "plotting", "problems", "quasi_newton", "result")
+_MODULES = (
+    "conjugate",
+    "experiments",
+    "landscape",
+    "linesearch",
+    "plotting",
+    "problems",
+    "quasi_newton",
+    "result",
+)
 _HOME = {
     "bfgs": "quasi_newton",
     "bfgs_update": "quasi_newton",
@@ -59,6 +68,7 @@ __all__ = [
     "hestenes_stiefel",
     "incomplete_cholesky",
     "jacobi",
+    "landscape",
     "lbfgs",
     "linesearch",
     "nonlinear_cg",
