@@ -11,7 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import conjugate, experiments, landscape, linesearch, plotting, problems, quasi_newton, result
+    from . import (
+        adaptive,
+        conjugate,
+        experiments,
+        landscape,
+        linesearch,
+        paths,
+        plotting,
+        problems,
+        quasi_newton,
+        result,
+        stochastic,
+    )
+    from .adaptive import Adam
     from .conjugate import (
         cg,
         fletcher_reeves,
@@ -23,22 +36,29 @@ if TYPE_CHECKING:
         polak_ribiere_plus,
         steepest_descent,
     )
+    from .paths import trajectories, trajectory
+    from .problems import Problem
     from .quasi_newton import bfgs, bfgs_update, lbfgs, two_loop
     from .result import History, Result
+    from .stochastic import SGD, Optimizer, State, clip_by_norm, clip_by_value
 
 __version__ = "0.1.0"
 
 _MODULES = (
+    "adaptive",
     "conjugate",
     "experiments",
     "landscape",
     "linesearch",
+    "paths",
     "plotting",
     "problems",
     "quasi_newton",
     "result",
+    "stochastic",
 )
 _HOME = {
+    "Adam": "adaptive",
     "bfgs": "quasi_newton",
     "bfgs_update": "quasi_newton",
     "cg": "conjugate",
@@ -52,16 +72,32 @@ _HOME = {
     "polak_ribiere_plus": "conjugate",
     "steepest_descent": "conjugate",
     "two_loop": "quasi_newton",
+    "Optimizer": "stochastic",
+    "Problem": "problems",
+    "SGD": "stochastic",
+    "State": "stochastic",
+    "clip_by_norm": "stochastic",
+    "clip_by_value": "stochastic",
+    "trajectories": "paths",
+    "trajectory": "paths",
     "History": "result",
     "Result": "result",
 }
 
 __all__ = [
+    "SGD",
+    "Adam",
     "History",
+    "Optimizer",
+    "Problem",
     "Result",
+    "State",
+    "adaptive",
     "bfgs",
     "bfgs_update",
     "cg",
+    "clip_by_norm",
+    "clip_by_value",
     "conjugate",
     "experiments",
     "fletcher_reeves",
@@ -72,6 +108,7 @@ __all__ = [
     "lbfgs",
     "linesearch",
     "nonlinear_cg",
+    "paths",
     "plotting",
     "polak_ribiere",
     "polak_ribiere_plus",
@@ -79,6 +116,9 @@ __all__ = [
     "quasi_newton",
     "result",
     "steepest_descent",
+    "stochastic",
+    "trajectories",
+    "trajectory",
     "two_loop",
 ]
 

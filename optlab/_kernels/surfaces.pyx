@@ -24,13 +24,13 @@ cdef double E = 2.718281828459045
 cdef double diagonal(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = 1/2 sum_i l_i (x_i - c_i)^2; constants: c, l."""
     cdef Py_ssize_t i
-    cdef const double* l = s.p + s.n
+    cdef const double* eig = s.p + s.n
     cdef double f = 0, z
     for i in range(s.n):
         z = x[i] - s.p[i]
-        f += l[i] * z * z
+        f += eig[i] * z * z
         if g != NULL:
-            g[i] = l[i] * z
+            g[i] = eig[i] * z
     return 0.5 * f
 
 
@@ -433,10 +433,12 @@ cdef void plateau_product(const Surface* s, const double* x, const double* v, do
 # Cliffs and hills -------------------------------------------------------------------------------------------
 
 cdef double cliff(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
-    """f = (sigma(h_T) - target)^2 with h_t = w sigma(h_{t-1}) + b, h_0 = 1/2; x = (w, b); constants: T, target."""
+    """f = (sigma(h_T) - target)^2 with h_t = w sigma(h_{t-1}) + b, h_0 = 1/2 for x = (w, b); constants: T,
+    target.
+    """
     cdef double a, slope, error, h = 0.5, hw = 0, hb = 0
-    cdef Py_ssize_t t
-    for t in range(<Py_ssize_t> s.p[0]):
+    cdef Py_ssize_t _t
+    for _t in range(<Py_ssize_t> s.p[0]):
         a = 1 / (1 + exp(-h))
         slope = x[0] * a * (1 - a)
         h = x[0] * a + x[1]
@@ -454,8 +456,8 @@ cdef void cliff_product(const Surface* s, const double* x, const double* v, doub
                         double* work) noexcept nogil:
     # Each quantity with its derivative along v, which ends in v.
     cdef double h = 0.5, hw = 0, hb = 0, hv = 0, hwv = 0, hbv = 0, a, av, a1, a1v, slope, slopev, error, k, kv
-    cdef Py_ssize_t t
-    for t in range(<Py_ssize_t> s.p[0]):
+    cdef Py_ssize_t _t
+    for _t in range(<Py_ssize_t> s.p[0]):
         a = 1 / (1 + exp(-h))
         a1 = a * (1 - a)
         a1v = a1 * (1 - 2 * a) * hv
@@ -480,8 +482,8 @@ cdef void cliff_product(const Surface* s, const double* x, const double* v, doub
 cdef double shared_weight(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = 1/2 (1/2 x^T - 1)^2; constant: T."""
     cdef double power = 1, last = 0, error
-    cdef Py_ssize_t t
-    for t in range(<Py_ssize_t> s.p[0]):
+    cdef Py_ssize_t _t
+    for _t in range(<Py_ssize_t> s.p[0]):
         last = power
         power *= x[0]
     error = 0.5 * power - 1
@@ -493,8 +495,8 @@ cdef double shared_weight(const Surface* s, const double* x, double* g, double* 
 cdef void shared_weight_product(const Surface* s, const double* x, const double* v, double* Hv,
                                 double* work) noexcept nogil:
     cdef double power = 1, last = 0, before = 0, slope
-    cdef Py_ssize_t t
-    for t in range(<Py_ssize_t> s.p[0]):
+    cdef Py_ssize_t _t
+    for _t in range(<Py_ssize_t> s.p[0]):
         before = last
         last = power
         power *= x[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,7 +95,7 @@ def quadratic(
         _validation.finite("center", middle)
         if middle.shape != (n,):
             raise ValueError(f"center: expected shape {(n,)}, got {middle.shape}")
-    known = {
+    known: dict[str, Any] = {
         "x0": middle + 1.0,
         "domain": np.stack([middle - 2.0, middle + 2.0], axis=1),
         "minimizers": [middle] if spectrum.min() >= 0.0 else (),
@@ -162,7 +163,7 @@ def rosenbrock(n: int = 2, b: float = 100.0) -> Problem:
 
         f(x) = \sum_{i=1}^{n-1} b\,(x_{i+1} - x_i^2)^2 + (1 - x_i)^2
 
-    The minimizer is (1, ..., 1). For 4 <= n <= 30 at least there is a second, local minimum near (-1, 1, ..., 1).
+    The minimizer is (1, ..., 1). From n = 4 on there is a second, local minimum near (-1, 1, ..., 1).
 
     Parameters
     ----------
@@ -298,7 +299,8 @@ def beale() -> Problem:
 
     References
     ----------
-    Beale, "On an iterative method for finding a local minimum of a function of more than one variable" (1958).
+    Beale, "On an iterative method for finding a local minimum of a function of more than one variable"
+    (1958).
 
     Examples
     --------

@@ -1,0 +1,341 @@
+"""Whole paths of optimizers over problems, each in one compiled loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _validation
+from ._kernels.surfaces import Compiled
+from .problems import Problem
+from .result import History
+from .stochastic import Optimizer, clip_by_norm, clip_by_value
+
+Array = NDArray[np.float64]
+
+_SIGNALS = 2_000_000  # numbers moved between two looks at Ctrl-C: some hundredths of a second
+_NOISE = 2_000_000  # numbers of noise drawn at once
+
+
+def trajectory(
+    problem: Problem,
+    opt: Optimizer,
+    x0: ArrayLike | None = None,
+    steps: int = 1000,
+    *,
+    every: int = 1,
+    noise: float = 0.0,
+    rng: np.random.Generator | int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    gtol: float = 0.0,
+) -> History:
+    r"""The path of an optimizer over a problem.
+
+    .. math::
+
+        \theta_{t+1} &= \theta_t + \text{step}_t\left(\text{clip}(g_t)\right), \\
+        g_t &= \nabla f(\theta_t) + \sigma \xi_t, \quad \xi_t \sim N(0, I)
+
+    For the problems of `optlab.problems` the whole path runs in compiled code; for those of your own, or an
+    optimizer of your own with `init` and `step`, the same loop runs in Python and gives the same path.
+
+    Parameters
+    ----------
+    problem : Problem
+    opt : Optimizer
+        `SGD`, `Adam`, ...
+    x0 : array, shape (n,), optional
+        The start; default the problem's `x0`.
+    steps : int
+        How many. Default 1000.
+    every : int
+        A row of the history for each so many steps; the start and the end always have one. Default 1.
+    noise : float
+        :math:`\sigma`, the standard deviation of normal noise added to each entry of the gradient. Default 0.
+    rng : Generator or int, optional
+        Where the noise comes from, needed only with noise: a NumPy Generator, which goes on from where it is,
+        or a seed.
+    clip_norm, clip_value : float, optional
+        The step sees the gradient, noise included, with entries cut to :math:`\pm` `clip_value` and then
+        shortened to the norm `clip_norm`, as by `clip_by_value` and `clip_by_norm`.
+    gtol : float
+        The path ends where the 2-norm of the gradient is at most this. Default 0.
+
+    Returns
+    -------
+    History
+        `x`, shape (rows, n); `fun`; `grad_norm`, the 2-norm of the gradient without noise and clipping;
+        `step`, the length of the last move before the row; `nfev`, gradients so far.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A start of another shape or not finite, counts and tolerances that are negative, noise without rng.
+
+    Warns
+    -----
+    RuntimeWarning
+        The path left the finite numbers. Its last row is the first that did.
+
+    Examples
+    --------
+    >>> import optlab
+    >>> bowl = optlab.problems.quadratic(kappa=10.0)
+    >>> path = optlab.trajectory(bowl, optlab.SGD(lr=0.1), [1.0, 1.0], 100_000, every=10, gtol=1e-6)
+    >>> path
+    History(14 iterations)
+    >>> path.nfev[-2:]  # the gradient was small enough after 132 steps
+    array([131, 133])
+    """
+    plan = _plan(problem, opt, steps, every, noise, rng, clip_norm, clip_value, gtol)
+    start = problem.x0 if x0 is None else _validation.real_array("x0", x0, 1)
+    if start.shape != (problem.n,):
+        raise ValueError(f"x0: expected shape {(problem.n,)}, got {start.shape}")
+    _validation.finite("x0", start)
+    rows, table = _rows(plan, 1)
+    x = np.array(start, dtype=np.float64).reshape(1, -1)
+    (ended,), (t,) = _follow(plan, x, 0, rows, table)
+    if ended == _NOT_FINITE:
+        warnings.warn(f"the path left the finite numbers at step {t}", RuntimeWarning, stacklevel=2)
+    last = -(-int(t) // plan.every) + 1
+    return History(table[:last, :, 0], rows[:last, 0])
+
+
+def trajectories(
+    problem: Problem,
+    opt: Optimizer,
+    starts: ArrayLike,
+    steps: int = 1000,
+    *,
+    every: int | None = None,
+    noise: float = 0.0,
+    rng: np.random.Generator | int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    gtol: float = 0.0,
+    num_threads: int = 1,
+    progress: bool = False,
+) -> History:
+    r"""The paths of an optimizer from many starts, for instance from a grid to see basins of attraction.
+
+    Each path is that of `trajectory` from its start; with noise the paths draw from `rng` one after the
+    other.
+
+    Parameters
+    ----------
+    starts : array, shape (..., n)
+        Any number of axes before the last.
+    every : int, optional
+        A row for each so many steps; default only the starts and the ends.
+    num_threads : int
+        Threads that share the starts; default 1. Python's own functions gain nothing from more.
+    progress : bool
+        Show a progress bar (tqdm). Default False.
+    problem, opt, steps, noise, rng, clip_norm, clip_value, gtol
+        As in `trajectory`.
+
+    Returns
+    -------
+    History
+        `x` has the shape (rows, ..., n) and all else (rows, ...), so that ``history.x[-1]`` are the ends. A
+        path that ended early repeats its last point.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `trajectory` does.
+
+    Warns
+    -----
+    RuntimeWarning
+        How many paths left the finite numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, optlab
+    >>> p = optlab.problems.double_well()
+    >>> grid = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0]), axis=-1)
+    >>> ends = optlab.trajectories(p, optlab.SGD(lr=0.1), grid, 400).x[-1]
+    >>> ends[..., 1].round(3)
+    array([[-1.414, -1.414, -1.414],
+           [ 0.   ,  0.   ,  0.   ],
+           [ 1.414,  1.414,  1.414]])
+    """
+    count = _validation.count("steps", steps)
+    if every is None:
+        every = max(count, 1)
+    plan = _plan(problem, opt, count, every, noise, rng, clip_norm, clip_value, gtol)
+    array = _validation.numbers("starts", starts)
+    if array.ndim == 0 or array.shape[-1] != problem.n:
+        raise ValueError(f"starts: expected shape (..., {problem.n}), got {array.shape}")
+    _validation.finite("starts", array)
+    threads = _validation.count("num_threads", num_threads, minimum=1)
+    x = np.array(array.reshape(-1, problem.n), dtype=np.float64)
+    rows, table = _rows(plan, len(x))
+    # Parts small enough to be shared, to show progress and to be interrupted.
+    size = max(1, min(_SIGNALS // max(plan.steps * problem.n, 1), -(-len(x) // (4 * threads))))
+    if plan.noise:
+        size = max(1, min(size, _NOISE // max(plan.steps * problem.n, 1)))
+    parts = [(x[i : i + size], i) for i in range(0, len(x), size)]
+    ended = np.zeros(len(x), dtype=np.intc)
+
+    def follow(part: tuple[Array, int]) -> int:
+        first = part[1]
+        ended[first : first + len(part[0])] = _follow(plan, *part, rows, table)[0]
+        return len(part[0])
+
+    with ThreadPoolExecutor(threads) if threads > 1 and not plan.noise else nullcontext() as pool:
+        done = map(follow, parts) if pool is None else pool.map(follow, parts)
+        if progress:
+            from tqdm.auto import tqdm
+
+            with tqdm(total=len(x), unit="path") as bar:
+                for number in done:
+                    bar.update(number)
+        else:
+            for _ in done:
+                pass
+    lost = int((ended == _NOT_FINITE).sum())
+    if lost:
+        warnings.warn(f"{lost} of {len(x)} paths left the finite numbers", RuntimeWarning, stacklevel=2)
+    shape = array.shape[:-1]
+    return History(table.reshape(*table.shape[:2], *shape), rows.reshape(len(rows), *shape, problem.n))
+
+
+_SMALL_GRADIENT, _NOT_FINITE = 1, 2  # why a path ended, as in surfaces.pxd
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The checked arguments."""
+
+    problem: Problem
+    opt: Any
+    steps: int
+    every: int
+    noise: float
+    rng: np.random.Generator | None
+    clip_norm: float
+    clip_value: float
+    gtol: float
+
+
+def _plan(
+    problem: Problem,
+    opt: Any,
+    steps: int,
+    every: int,
+    noise: float,
+    rng: np.random.Generator | int | None,
+    clip_norm: float | None,
+    clip_value: float | None,
+    gtol: float,
+) -> _Plan:
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    for name in ("init", "step"):
+        if not callable(getattr(opt, name, None)):
+            raise TypeError(f"opt: expected an optimizer with init and step, got {opt!r}")
+    noise = _validation.number("noise", noise, minimum=0.0)
+    if noise and rng is None:
+        raise ValueError("rng: expected a Generator or a seed as there is noise, got None")
+    clips = []
+    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        clips.append(math.inf if limit is None else _validation.number(name, limit, minimum=0.0))
+        if clips[-1] == 0.0:
+            raise ValueError(f"{name}: expected a positive number, got 0")
+    return _Plan(
+        problem,
+        opt,
+        _validation.count("steps", steps),
+        _validation.count("every", every, minimum=1),
+        noise,
+        np.random.default_rng(rng) if noise else None,
+        clips[0],
+        clips[1],
+        _validation.number("gtol", gtol, minimum=0.0),
+    )
+
+
+def _rows(plan: _Plan, starts: int) -> tuple[Array, Array]:
+    rows = -(-plan.steps // plan.every) + 1
+    return np.empty((rows, starts, plan.problem.n)), np.empty((rows, 4, starts))
+
+
+def _follow(
+    plan: _Plan, x: Array, first: int, rows: Array, table: Array
+) -> tuple[NDArray[np.intc], NDArray[np.int64]]:
+    """Take the paths from x, a row each, and fill their rows, from the place `first` on.
+
+    Returns how and after how many steps each ended.
+    """
+    kernel = plan.problem.kernel
+    if not (isinstance(kernel, Compiled) and isinstance(plan.opt, Optimizer)):
+        ends = [_follow_python(plan, x[i], rows[:, first + i], table[:, :, first + i]) for i in range(len(x))]
+        return np.array([e for e, _ in ends], dtype=np.intc), np.array([t for _, t in ends])
+    stepper = plan.opt._stepper()
+    count, n = x.shape
+    g = np.empty_like(x)
+    slots = np.zeros((count, stepper.slots * n))
+    scalars = np.zeros((count, stepper.scalars))
+    ended = np.zeros(count, dtype=np.intc)
+    varies = callable(plan.opt.lr)
+    rates = [plan.opt._rate(t) for t in range(plan.steps)] if varies else [plan.opt._rate(0)]
+    lr = np.array(rates if len(rates) > 1 else [*rates, 0.0][:1])
+    block = max(1, _SIGNALS // max(count * n, 1))
+    if plan.noise:
+        block = max(1, min(block, _NOISE // max(count * n, 1)))
+    nothing = np.empty((0, 0, 0))
+    t = 0
+    while True:
+        stop = min(t + block, plan.steps)
+        noise = nothing
+        if plan.rng is not None:
+            noise = plan.rng.standard_normal((count, stop - t, n))
+        kernel.follow(
+            stepper, x, g, slots, scalars, ended, t, stop, plan.steps, plan.every, lr, noise, plan.noise,
+            plan.clip_norm, plan.clip_value, plan.gtol, rows, table, first,
+        )  # fmt: skip
+        t = stop
+        if t == plan.steps or ended.all():
+            break
+    return ended, table[-1, 3, first : first + count].astype(np.int64) - 1
+
+
+def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[int, int]:
+    """The loop of the kernel, for problems and optimizers in Python."""
+    problem, opt = plan.problem, plan.opt
+    state = opt.init(x)
+    ended, move, t = 0, 0.0, 0
+    while True:
+        f, g = problem.value_and_grad(x)
+        size = float(np.linalg.norm(g))
+        if not (math.isfinite(f) and math.isfinite(size)):
+            ended = _NOT_FINITE
+        elif size <= plan.gtol:
+            ended = _SMALL_GRADIENT
+        row = -(-t // plan.every)
+        if t % plan.every == 0 or t == plan.steps or ended:
+            end = len(rows) if ended else row + 1
+            rows[row:end] = x
+            table[row:end] = f, size, move, t + 1
+        if ended or t == plan.steps:
+            return ended, t
+        if plan.rng is not None:
+            g = g + plan.noise * plan.rng.standard_normal(problem.n)
+        if not math.isinf(plan.clip_value):
+            g = clip_by_value(g, plan.clip_value)
+        if not math.isinf(plan.clip_norm):
+            g = clip_by_norm(g, plan.clip_norm)
+        last = x.copy()
+        opt.step(x, g, state)
+        move = float(np.linalg.norm(x - last))
+        t += 1
