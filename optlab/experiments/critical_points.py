@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
+from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from optlab.experiments import stored
@@ -18,6 +19,13 @@ from optlab.experiments import stored
 Array: TypeAlias = NDArray[np.float64]
 
 DRAWS = 100_000
+
+
+def some_digits(count: int) -> tuple[Array, NDArray[np.intp]]:
+    """Some of scikit-learn's 8 x 8 digits, drawn at random: pixels in [0, 1], shape (count, 64), and labels."""
+    images, labels = load_digits(return_X_y=True)
+    rows = np.random.default_rng(0).permutation(len(labels))[:count]
+    return images[rows] / 16, labels[rows]
 
 
 @stored
