@@ -22,7 +22,7 @@ DRAWS = 100_000
 
 
 def some_digits(count: int) -> tuple[Array, NDArray[np.intp]]:
-    """Some of scikit-learn's 8 x 8 digits, drawn at random: pixels in [0, 1], shape (count, 64), and labels."""
+    """Some of scikit-learn's digits, drawn at random: pixels in [0, 1], shape (count, 64), and labels."""
     images, labels = load_digits(return_X_y=True)
     rows = np.random.default_rng(0).permutation(len(labels))[:count]
     return images[rows] / 16, labels[rows]
