@@ -85,7 +85,7 @@ clean:
 .venv/installed: pyproject.toml
 	@echo '== Installing the environment into .venv (a few minutes, once)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0' 'scipy>=1.12'
 	$(BIN)/python -m pip install --no-build-isolation --editable '.[book,homework,bench,dev]'
 	$(BIN)/jupytext-config --settings-file .venv/etc/jupyter/labconfig/default_setting_overrides.json \
 	    set-default-viewer markdown myst

@@ -1,5 +1,6 @@
 """Problems with known answers, compiled so that whole paths run without the interpreter."""
 
+from .data import DataProblem, least_squares, logistic, mlp, softmax
 from .named import (
     ackley,
     beale,
@@ -26,6 +27,7 @@ from .poisson import poisson_2d
 from .problem import Problem
 
 __all__ = [
+    "DataProblem",
     "Problem",
     "ackley",
     "beale",
@@ -36,6 +38,9 @@ __all__ = [
     "elongated_bowl",
     "extended_rosenbrock",
     "himmelblau",
+    "least_squares",
+    "logistic",
+    "mlp",
     "monkey_saddle",
     "mountain",
     "plateau",
@@ -45,6 +50,7 @@ __all__ = [
     "rosenbrock",
     "saddle",
     "shared_weight",
+    "softmax",
     "styblinski_tang",
     "two_valleys",
     "weight_product",

@@ -167,7 +167,7 @@ class Problem:
         """The Hessian at x, shape (n, n), symmetric: n products with it."""
         H = np.empty((self.n, self.n))
         self.kernel.product(self._point("x", x), np.eye(self.n), H)
-        return 0.5 * (H + H.T)  # type: ignore[no-any-return]
+        return 0.5 * (H + H.T)
 
     def values(self, points: ArrayLike) -> Array:
         """The value at each of many points, shape (..., n): an array of shape (...)."""
