@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         experiments,
         landscape,
         linesearch,
+        newton_method,
         paths,
         plotting,
         problems,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         polak_ribiere_plus,
         steepest_descent,
     )
+    from .newton_method import newton
     from .paths import trajectories, trajectory
     from .problems import Problem
     from .quasi_newton import bfgs, bfgs_update, lbfgs, two_loop
@@ -50,6 +52,7 @@ _MODULES = (
     "experiments",
     "landscape",
     "linesearch",
+    "newton_method",
     "paths",
     "plotting",
     "problems",
@@ -67,6 +70,7 @@ _HOME = {
     "incomplete_cholesky": "conjugate",
     "jacobi": "conjugate",
     "lbfgs": "quasi_newton",
+    "newton": "newton_method",
     "nonlinear_cg": "conjugate",
     "polak_ribiere": "conjugate",
     "polak_ribiere_plus": "conjugate",
@@ -107,6 +111,8 @@ __all__ = [
     "landscape",
     "lbfgs",
     "linesearch",
+    "newton",
+    "newton_method",
     "nonlinear_cg",
     "paths",
     "plotting",

@@ -83,6 +83,13 @@ class Objective:
         self.nfev += 1
         return self.scalar(self.fun(x.copy(), *self.args))
 
+    def grad(self, x: Array) -> Array:
+        """The gradient alone, where it can be had so."""
+        if not callable(self.jac):
+            return self(x)[1]
+        self.njev += 1
+        return self.gradient(self.jac(x.copy(), *self.args), x)
+
     def scalar(self, value: Any) -> np.floating[Any]:
         array = _validation.numbers("fun", value)
         if array.size != 1:
@@ -184,6 +191,7 @@ def descend(
     direction: Callable[[Array, Array, bool], tuple[Array, float | None] | None],
     line_search: Callable[..., Search] | None,
     settings: Settings,
+    conclude: Callable[[Result], None] | None = None,
 ) -> Result:
     """Minimize by line searches.
 
@@ -192,8 +200,10 @@ def descend(
        start, which None declines. Without a step of its own (None) the first trial promises the last change
        of the value; at a fresh start it has length 1 at most.
     3. Search along it; if that fails, once more with a fresh direction. Without a search the step is the
-       first trial, wherever it leads.
+       first trial, wherever it leads; a run that fails then returns the lowest point.
     4. Move.
+
+    At the end ``conclude(result)`` may add to the result.
 
     No array that a direction is given changes later; one it returns is not changed either.
     """
@@ -202,6 +212,7 @@ def descend(
     keep = settings.history or settings.return_all
     step = last_slope = 0.0
     f, g = objective(x)
+    lowest = x, f, g
     k = 0
     while True:
         # 1. Record, and see whether to stop.
@@ -273,7 +284,11 @@ def descend(
         # 4. Move
         last_slope = slope
         step, x, f, g = found
+        if f < lowest[1]:
+            lowest = x, f, g
         k += 1
+    if line_search is None and status != CONVERGED:
+        x, f, g = lowest
     result = Result(
         x=x,
         fun=float(f),
@@ -288,6 +303,8 @@ def descend(
     )
     if settings.return_all:
         result.allvecs = points
+    if conclude is not None:
+        conclude(result)
     if settings.disp:
         print(f"{result.message} f = {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations.")
     return result

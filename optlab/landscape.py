@@ -51,6 +51,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
+ZERO = {True: 1e-8, False: 1e-5}  # eigenvalues that count as zero, by whether the Hessian is exact
 _DENSE = 500  # up to this n all eigenvalues of the matrix take less than half a second
 
 
@@ -104,7 +105,7 @@ def hessian(problem: Any, x: Any) -> Array:
 
     Returns
     -------
-    ndarray, shape (n, n)
+    ndarray of float64, shape (n, n)
         Symmetric: the mean of the matrix and its transpose, which differ by rounding.
 
     Raises
@@ -122,8 +123,12 @@ def hessian(problem: Any, x: Any) -> Array:
     x = _point(x)
     if hasattr(problem, "hess"):
         return symmetric("hess", problem.hess(x.copy()), len(x))
-    product = _product(problem, x)
-    H = np.array([product(column) for column in np.eye(len(x), dtype=x.dtype)])
+    return by_columns(_product(problem, x), x)
+
+
+def by_columns(product: Callable[[Array], Array], x: Array) -> Array:
+    """The symmetric part of the matrix whose products with vectors are given."""
+    H = np.array([product(column) for column in np.eye(len(x), dtype=x.dtype)], dtype=np.float64)
     return 0.5 * H + 0.5 * H.T
 
 
@@ -132,9 +137,10 @@ def symmetric(name: str, matrix: Any, n: int) -> Array:
     H = _validation.numbers(name, matrix)
     if H.shape != (n, n) and not (H.size == n == 1):
         raise ValueError(f"{name}: expected shape {(n, n)}, got {H.shape}")
-    H = H.reshape(n, n).astype(np.float32 if H.dtype.char == "f" else np.float64)
+    H = H.reshape(n, n).astype(np.float64)
     with np.errstate(invalid="ignore"):  # infinities
-        apart = np.abs(H - H.T)
+        apart = H - H.T
+    np.abs(apart, out=apart)
     # Differences of a good gradient agree to six digits; half a matrix does not.
     if apart.max() > 1e-3 * np.abs(H).max():
         i, j = (int(k) for k in np.unravel_index(apart.argmax(), apart.shape))
@@ -153,7 +159,7 @@ def _point(x: Any) -> Array:
     return point
 
 
-def _exact(problem: Any) -> bool:
+def is_exact(problem: Any) -> bool:
     """Whether second derivatives are given rather than differences."""
     return hasattr(problem, "hess") or hasattr(problem, "hessp")  # and not differences inside
 
@@ -183,22 +189,25 @@ def _product(problem: Any, x: Array) -> Callable[[Array], Array]:
         H = hessian(problem, x)
         return lambda v: H @ v
 
-    def differences(v: Array) -> Array:
-        moves = v != 0
-        if not moves.any():
-            return np.zeros_like(x)
-        size = max(1.0, float(np.abs(x[moves]).max()))
-        length = float(np.finfo(x.dtype).eps) ** (1 / 3) * size
-        norm = float(np.linalg.norm(v))
-        forth = x + x.dtype.type(length / norm) * v
-        back = x - x.dtype.type(length / norm) * v
-        # What was moved after rounding, measured where it is most.
-        i = int(np.abs(v).argmax())
-        moved = float(forth[i] - back[i]) / float(v[i])
-        change = _gradient(problem, forth) - _gradient(problem, back)
-        return change / x.dtype.type(moved)  # type: ignore[no-any-return]
+    return lambda v: difference_product(lambda at: _gradient(problem, at), x, v)
 
-    return differences
+
+def difference_product(
+    gradient: Callable[[Array], Array], x: Array, v: Array, noise: float | None = None
+) -> Array:
+    """The central difference of gradients; `noise` is their relative error, rounding if not given."""
+    moves = v != 0
+    if not moves.any():
+        return np.zeros_like(x)
+    size = max(1.0, float(np.abs(x[moves]).max()))
+    length = math.cbrt(noise or float(np.finfo(x.dtype).eps)) * size
+    step = x.dtype.type(length / float(np.linalg.norm(v))) * v
+    forth, back = x + step, x - step
+    # What it moved by after rounding, measured where that is most.
+    i = int(np.abs(v).argmax())
+    moved = float(forth[i] - back[i]) / float(v[i])
+    with np.errstate(over="ignore", invalid="ignore"):  # gradients may be infinite
+        return (gradient(forth) - gradient(back)) / x.dtype.type(moved)  # type: ignore[no-any-return]
 
 
 # Spectra ---------------------------------------------------------------------------------------------
@@ -470,24 +479,30 @@ def classify_critical_point(
     ('saddle', 1, array([-2.,  2.]))
     """
     x = _point(x)
-    exact = _exact(problem)
-    rtol = (1e-8 if exact else 1e-5) if rtol is None else _validation.number("rtol", rtol, minimum=0.0)
+    exact = is_exact(problem)
+    rtol = ZERO[exact] if rtol is None else _validation.number("rtol", rtol, minimum=0.0)
     gtol = _validation.number("gtol", gtol, minimum=0.0)
     grad_norm = _grad_norm(problem, x)
     eigenvalues = spectrum(problem, x)
+    kind, index, zeros, threshold = signs(eigenvalues, rtol, exact)
+    if grad_norm > gtol * float(np.abs(eigenvalues).max()) * max(1.0, float(np.linalg.norm(x))):
+        kind = "not critical"
+    return CriticalPoint(kind, eigenvalues, index, zeros, threshold, grad_norm)
+
+
+def signs(eigenvalues: Array, rtol: float, exact: bool) -> tuple[str, int, int, float]:
+    """The kind of a critical point, its negative and its zero eigenvalues, and what counts as zero."""
     largest = float(np.abs(eigenvalues).max())
     threshold = rtol * (largest if exact else max(1.0, largest))
-    index = int((eigenvalues < -threshold).sum())
+    negative = int((eigenvalues < -threshold).sum())
     zeros = int((np.abs(eigenvalues) <= threshold).sum())
-    if grad_norm > gtol * largest * max(1.0, float(np.linalg.norm(x))):
-        kind = "not critical"
-    elif 0 < index < len(x) - zeros:
+    if 0 < negative < len(eigenvalues) - zeros:
         kind = "saddle"
     elif zeros:
         kind = "degenerate"
     else:
-        kind = "maximum" if index else "minimum"
-    return CriticalPoint(kind, eigenvalues, index, zeros, threshold, grad_norm)
+        kind = "maximum" if negative else "minimum"
+    return kind, negative, zeros, threshold
 
 
 def _grad_norm(problem: Any, x: Array) -> float:
