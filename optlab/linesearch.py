@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import _validation
+from ._kernels import search as kernels
 
 Search: TypeAlias = Generator[float, tuple[float, float], float | None]
 
@@ -235,134 +236,11 @@ def strong_wolfe(
     c1 = _validation.number("c1", c1, minimum=0.0, below=c2)
     if not max_step > 0:
         raise ValueError(f"max_step: expected a positive number, got {max_step}")
-    noise = _noise(f0)
-    f0 = float(f0)
-    # Points are (step, value, slope). x: the best end of the interval; y: its other end, once there is one.
-    x = y = (0.0, f0, slope0)
-    bracketed = False
-    width = last_width = math.inf
-    shifted = True  # while psi(t) = phi(t) - phi(0) - c1 t phi'(0) stands in for phi
-    wall = math.inf  # a trial that was not finite
-    step = min(step0, max_step)
-    low, high = 0.0, 5.0 * step
-    for _ in range(_TRIALS):
-        f, slope = map(float, (yield step))
-        if not (math.isfinite(f) and math.isfinite(slope)):
-            wall = step
-            step = x[0] + 0.1 * (step - x[0])
-            if not x[0] < step < wall:
-                break
-            continue
-        # 1. Accept?
-        promised = f0 + c1 * step * slope0
-        if f <= promised + noise and abs(slope) <= c2 * abs(slope0):
-            return step
-        if step == max_step and f <= promised and slope <= c1 * slope0:
-            return step
-        # 2. psi has done its work when it is not positive and phi rises.
-        if f <= promised and slope >= 0:
-            shifted = False
-        # 3. Shrink the interval, find the next trial.
-        tilt = c1 * slope0 if shifted and promised < f <= x[1] else 0.0
-        x, y, trial, bracketed = _narrow(
-            _tilted(x, tilt), _tilted(y, tilt), _tilted((step, f, slope), tilt), bracketed, low, high
-        )
-        x, y = _tilted(x, -tilt), _tilted(y, -tilt)
-        if bracketed:
-            # An interval that two trials did not shrink by a third is halved.
-            if abs(y[0] - x[0]) >= 0.66 * last_width:
-                trial = x[0] + 0.5 * (y[0] - x[0])
-            last_width, width = width, abs(y[0] - x[0])
-            low, high = min(x[0], y[0]), max(x[0], y[0])
-            if not low < trial < high:  # rounding: x and y are too far apart to interpolate
-                trial = x[0] + 0.1 * (y[0] - x[0])
-            if not low < trial < high or high - low <= _EPS * high:
-                break
-        else:
-            low, high = trial + 1.1 * (trial - x[0]), trial + 4.0 * (trial - x[0])
-            trial = min(trial, max_step)
-        if trial >= wall:
-            trial = x[0] + 0.5 * (wall - x[0])
-        if trial == step:
-            break
-        step = trial
-    return x[0] if x[0] > 0.0 and x[1] < f0 else None
-
-
-Point: TypeAlias = tuple[float, float, float]
-
-
-def _tilted(point: Point, tilt: float) -> Point:
-    """The point on the function less a line through the origin."""
-    step, f, slope = point
-    return step, f - tilt * step, slope - tilt
-
-
-def _narrow(
-    x: Point, y: Point, new: Point, bracketed: bool, low: float, high: float
-) -> tuple[Point, Point, float, bool]:
-    """The interval with the new point as one of its ends, the next trial, and whether a minimizer lies
-    inside.
-
-    Moré and Thuente (1994), section 4: the cases 1 to 4 of the trial value selection.
-    """
-    t, f, s = new
-    # 1. A higher value: the minimizer is bracketed. The cubic step if it is nearer to x, else halfway to the
-    # quadratic one.
-    if f > x[1]:
-        cubic, quadratic = _cubic(x, new), _quadratic(x, new)
-        nearer = abs(cubic - x[0]) < abs(quadratic - x[0])
-        return x, new, cubic if nearer else cubic + 0.5 * (quadratic - cubic), True
-    # 2. A lower value, a slope of the other sign: bracketed. The step farther from the new point.
-    secant = _secant(x, new)
-    if s * x[2] < 0:
-        cubic = _cubic(new, x)
-        return new, x, cubic if abs(cubic - t) > abs(secant - t) else secant, True
-    # 3. A lower value, a flatter slope of the same sign: the cubic counts if it turns ahead.
-    if abs(s) < abs(x[2]):
-        cubic = _cubic_ahead(x, new, high if t > x[0] else low)
-        if bracketed:
-            trial = cubic if abs(cubic - t) < abs(secant - t) else secant
-            limit = t + 0.66 * (y[0] - t)
-            trial = min(trial, limit) if t > x[0] else max(trial, limit)
-        else:
-            trial = cubic if abs(cubic - t) > abs(secant - t) else secant
-            trial = min(max(trial, low), high)
-        return new, y, trial, bracketed
-    # 4. A lower value, a slope no flatter: the cubic through the other end, or as far as allowed.
-    trial = _cubic(new, y) if bracketed else high if t > x[0] else low
-    return new, y, trial, bracketed
-
-
-def _cubic(a: Point, b: Point) -> float:
-    """The minimizer of the cubic with the values and slopes of both points, which must bracket it."""
-    theta, gamma = _cubic_terms(a, b)
-    r = ((gamma - a[2]) + theta) / (((gamma - a[2]) + gamma) + b[2] or math.inf)
-    return a[0] + r * (b[0] - a[0])
-
-
-def _cubic_ahead(x: Point, new: Point, otherwise: float) -> float:
-    """The minimizer of the cubic if it lies beyond the new point, seen from x; else what is given."""
-    theta, gamma = _cubic_terms(new, x)
-    r = ((gamma - new[2]) + theta) / ((gamma + (x[2] - new[2])) + gamma or 1.0)
-    return new[0] + r * (x[0] - new[0]) if r < 0 and gamma != 0 else otherwise
-
-
-def _cubic_terms(a: Point, b: Point) -> tuple[float, float]:
-    theta = 3.0 * (a[1] - b[1]) / (b[0] - a[0]) + a[2] + b[2]
-    size = max(abs(theta), abs(a[2]), abs(b[2]))
-    gamma = size * math.sqrt(max(0.0, (theta / size) ** 2 - (a[2] / size) * (b[2] / size)))
-    return theta, math.copysign(gamma, b[0] - a[0])
-
-
-def _quadratic(x: Point, new: Point) -> float:
-    """The minimizer of the parabola with the values of both points and the slope of the first."""
-    return x[0] + 0.5 * x[2] / ((x[1] - new[1]) / (new[0] - x[0]) + x[2] or math.inf) * (new[0] - x[0])
-
-
-def _secant(x: Point, new: Point) -> float:
-    """Where the line through both slopes is zero; the new point if they are equal."""
-    return new[0] + new[2] / (new[2] - x[2]) * (x[0] - new[0]) if new[2] != x[2] else new[0]
+    search = kernels.StrongWolfe(f0, slope0, step0, c1, c2, max_step, _noise(f0))
+    while True:
+        f, slope = yield search.step
+        if not search.tell(f, slope):
+            return search.step or None
 
 
 def _noise(f0: float) -> float:

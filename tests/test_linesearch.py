@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optlab import linesearch
@@ -78,6 +78,43 @@ def test_strong_wolfe_on_the_functions_of_more_and_thuente(name, step0):
     step = linesearch.drive(linesearch.strong_wolfe(f0, slope0, step0, c1=c1, c2=c2), counted)
     assert reference.wolfe(phi, f0, slope0, step, c1, c2)
     assert trials <= 16  # the paper needs 12 at most; halving instead of interpolation needs more than 20
+
+
+@given(
+    a=st.tuples(*[st.floats(-3, 3, width=32)] * 4),
+    step0=st.floats(1e-3, 1e3),
+    c2=st.sampled_from([1e-3, 0.1, 0.9]),
+    wall=st.sampled_from([0.3, 4.0, math.inf]),
+    max_step=st.sampled_from([7.0, math.inf]),
+)
+@settings(deadline=None, max_examples=300)
+def test_strong_wolfe_is_that_of_the_reference_trial_by_trial(a, step0, c2, wall, max_step):
+    def phi(t):
+        if t >= wall:
+            return math.nan, math.nan
+        return (
+            a[0] * t**2 + 5 * math.sin(a[1] * t + a[2]) + 0.1 * a[3] * t**3,
+            2 * a[0] * t + 5 * a[1] * math.cos(a[1] * t + a[2]) + 0.3 * a[3] * t**2,
+        )
+
+    f0, slope0 = phi(0.0)
+    assume(slope0 < -1e-3)
+    runs = []
+    for search in (
+        linesearch.strong_wolfe(f0, slope0, step0, c2=c2, max_step=max_step),
+        reference.strong_wolfe(f0, slope0, step0, 1e-4, c2, max_step),
+    ):
+        tried = []
+        step = linesearch.drive(search, lambda t, tried=tried: (tried.append(t), phi(t))[1])
+        runs.append((tried, step))
+    (ours, step), (theirs, expected) = runs
+    # Rounding alone tells the two apart; it decides only once the interval has shrunk to nothing.
+    same = min(len(ours), len(theirs), 20)
+    np.testing.assert_allclose(ours[:same], theirs[:same], rtol=1e-7)
+    if len(theirs) < 20:
+        assert len(ours) == len(theirs)
+        assert (step is None) == (expected is None)
+        assert step is None or step == pytest.approx(expected, rel=1e-7)
 
 
 @given(
