@@ -160,8 +160,10 @@ def _point(x: Any) -> Array:
 
 
 def is_exact(problem: Any) -> bool:
-    """Whether second derivatives are given rather than differences."""
-    return hasattr(problem, "hess") or hasattr(problem, "hessp")  # and not differences inside
+    """Whether second derivatives are given, rather than differences."""
+    # A Problem of callables makes differences itself, if it was given no Hessian.
+    inside = getattr(getattr(problem, "kernel", None), "hess", True) is not None
+    return inside and (hasattr(problem, "hess") or hasattr(problem, "hessp"))
 
 
 def _gradient(problem: Any, x: Array) -> Array:

@@ -244,15 +244,15 @@ def newton_step(H: Array, g: Array, damping: float = 0.0, absolute: bool = False
         if not known.any() or np.abs(left).max() > 0.5 * np.abs(g).max():
             return None
         d = -U[:, known] @ (slopes[known] / values[known])
-        return d.astype(g.dtype)
+        return d.astype(g.dtype)  # type: ignore[no-any-return]
 
 
 def _solve(A: Array, b: Array) -> Array | None:
     d: Array
     try:
         d = scipy.linalg.cho_solve(scipy.linalg.cho_factor(A), b)
-        return d
     except scipy.linalg.LinAlgError:  # not positive definite
         # `scipy.linalg.solve` would warn of matrices that are merely badly scaled.
         *_, d, info = dsysv(A, b, lwork=int(dsysv_lwork(len(A))[0]))
         return None if info else d
+    return d

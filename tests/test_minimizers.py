@@ -1,4 +1,4 @@
-"""Steepest descent and nonlinear conjugate gradients: one table of methods, the same checks for all."""
+"""The deterministic minimizers: one table of methods, the same checks for all."""
 
 import functools
 import math
@@ -21,6 +21,11 @@ METHODS = {"steepest_descent": optlab.steepest_descent} | {
     for name in BETAS
 }
 CG = [name for name in METHODS if name != "steepest_descent"]
+NEWTON = {
+    "newton": functools.partial(optlab.newton, line_search=linesearch.strong_wolfe),
+    "newton absolute": functools.partial(optlab.newton, absolute=True, line_search=linesearch.strong_wolfe),
+}
+METHODS |= NEWTON  # without a Hessian: by differences
 SHORT = ["steepest_descent", "nonlinear_cg polak_ribiere_plus"]
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -193,7 +198,8 @@ def test_gradient_together_with_the_value(method):
         lambda x: (calls.append(1), (bowl(x), bowl_gradient(x)))[1], np.zeros(3), jac=True
     )
     np.testing.assert_array_equal(apart.x, together.x)
-    assert together.nfev == together.njev == len(calls) == apart.nfev == apart.njev
+    assert together.nfev == together.njev == len(calls) == apart.njev
+    assert apart.nfev <= apart.njev  # differences for a Hessian need no values
 
 
 @every_method
@@ -220,7 +226,7 @@ def test_evaluations_are_counted(method):
 
     run = METHODS[method](fun, np.zeros(3), jac=jac)
     assert [run.nfev, run.njev] == calls
-    assert run.history.nfev[-1] <= run.nfev
+    assert run.history.nfev[-1] <= run.njev
 
 
 @every_method
@@ -646,8 +652,9 @@ def test_through_scipy(method):
         scipy.optimize.minimize(bowl, x0, jac=bowl_gradient, method=METHODS[method], options={"gtool": 1})
     with pytest.raises(ValueError, match="bounds"):
         scipy.optimize.minimize(bowl, x0, jac=bowl_gradient, method=METHODS[method], bounds=[(0, 1)] * 3)
+    given = {"hessp": lambda x, v: v} if method in NEWTON else {"hess": lambda x: np.eye(3)}
     with pytest.warns(RuntimeWarning, match="hess"):
-        scipy.optimize.minimize(bowl, x0, jac=bowl_gradient, method=METHODS[method], hess=lambda x: np.eye(3))
+        scipy.optimize.minimize(bowl, x0, jac=bowl_gradient, method=METHODS[method], **given)
 
 
 @every_method
@@ -770,9 +777,8 @@ def test_verdict_is_honest(method, seed, n, log_size, start):
 def test_threads_do_not_disturb_each_other():
     jobs = [
         lambda method=method, x0=x0: METHODS[method](rosen, x0, jac=rosen_der, maxiter=40)
-        for method, x0 in zip(
-            METHODS, ([-1.2, 1.0], [0.0, 3.0], [2.0, 2.0, 1.0], [-1.0, -1.0], [3.0, 0.5]), strict=True
-        )
+        for method in METHODS
+        for x0 in ([-1.2, 1.0], [0.0, 3.0], [2.0, 2.0, 1.0])
     ]
     serial = [job().history.x for job in jobs]
     parallel = [None] * len(jobs)
