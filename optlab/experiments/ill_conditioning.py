@@ -48,16 +48,16 @@ def fivefold(lr: float, loss: str, seed: int, steps: int = 5000) -> tuple[Window
     problem = digits_network(loss, seed)
     optimizer = SGD(lr=lr)
     with threadpool_limits(1):  # the products are small: two threads would wait for each other
-        x = trajectory(problem, optimizer, steps=SKIP, every=SKIP).x[-1]
+        x = np.asarray(trajectory(problem, optimizer, steps=SKIP, every=SKIP).x)[-1]
         first = None
         for start in range(SKIP, steps, WINDOW):
             path = trajectory(problem, optimizer, x, steps=WINDOW)
-            fun = path.fun[:-1].mean()  # the last row is the first of the next window
+            *points, x = np.asarray(path.x)  # the last is the first of the next window
+            fun = path.fun[:-1].mean()
             if first is None or 5 * fun <= first.fun:
-                curvatures = [curvature(problem, x) for x in path.x[:-1]]
-                found = Window(start, fun, np.median(path.grad_norm[:-1]), np.median(curvatures))
+                bends = [curvature(problem, point) for point in points]
+                found = Window(start, fun, np.median(path.grad_norm[:-1]), np.median(bends))
                 if first is not None:
                     return first, found
                 first = found
-            x = path.x[-1]
     raise RuntimeError(f"the cost did not fall fivefold in {steps} steps")
