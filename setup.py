@@ -22,12 +22,12 @@ if checked:
     unix += ["-fno-sanitize-recover=all", "-DOPTLAB_CHECKED"]
 compile_args = ["/O2"] if sys.platform == "win32" else unix
 
-# Costs in paths of descent: the same bits whether a cost is inlined or not, on every processor.
-exact = {"surfaces", "steps"}
+# Paths: the same bits whether a cost is inlined or not, on every processor. Pairs of numbers are no vectors:
+# packing them is slower than the arithmetic.
+exact = {"steps", "surfaces"}
+exact_args = compile_args
 if sys.platform != "win32":
-    exact_args = [*compile_args, "-fno-associative-math", "-ffp-contract=off"]
-else:
-    exact_args = compile_args
+    exact_args = [*compile_args, "-fno-associative-math", "-ffp-contract=off", "-fno-tree-slp-vectorize"]
 
 extensions = [
     Extension(

@@ -75,7 +75,7 @@ cdef void quadratic_product(const Surface* s, const double* x, const double* v, 
         Hv[i] = (s0 + s1) + (s2 + s3)
 
 
-cdef double quadratic_2d(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double quadratic_2d(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """`quadratic` for n = 2."""
     cdef double y = x[0] - s.p[0], z = x[1] - s.p[1]
     cdef double gy = s.p[2] * y + s.p[3] * z, gz = s.p[4] * y + s.p[5] * z
@@ -86,7 +86,7 @@ cdef double quadratic_2d(const Surface* s, const double* x, double* g, double* w
 
 # Valleys ----------------------------------------------------------------------------------------------------
 
-cdef double elongated_bowl(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double elongated_bowl(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = 1/2 x^2 + s (sqrt(1 + y^2) - 1); constant: s."""
     cdef double y2 = x[1] * x[1], r = sqrt(1 + y2)
     if g != NULL:
@@ -128,7 +128,7 @@ cdef void rosenbrock_product(const Surface* s, const double* x, const double* v,
         Hv[i + 1] = -4 * b * x[i] * v[i] + 2 * b * v[i + 1]
 
 
-cdef double rosenbrock_2d(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double rosenbrock_2d(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """`rosenbrock` for n = 2."""
     cdef double b = s.p[0], t = x[1] - x[0] * x[0], u = 1 - x[0]
     if g != NULL:
@@ -161,7 +161,7 @@ cdef void extended_rosenbrock_product(const Surface* s, const double* x, const d
         Hv[i + 1] = -4 * b * x[i] * v[i] + 2 * b * v[i + 1]
 
 
-cdef double crescent(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double crescent(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = b/4 (x^2 + y^2 - 1)^2 + 1/2 (x - 1)^2 + 1/2 y^2; constant: b."""
     cdef double r = x[0] * x[0] + x[1] * x[1] - 1, u = x[0] - 1, b = s.p[0]
     if g != NULL:
@@ -197,7 +197,7 @@ cdef void two_valleys_product(const Surface* s, const double* x, const double* v
 
 # Classical tests --------------------------------------------------------------------------------------------
 
-cdef double beale(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double beale(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = sum_{i=1}^3 t_i^2 with t_i = c_i - x (1 - y^i), c = (1.5, 2.25, 2.625)."""
     cdef double y = x[1], y2 = y * y, y3 = y2 * y
     cdef double t1 = 1.5 - x[0] * (1 - y), t2 = 2.25 - x[0] * (1 - y2), t3 = 2.625 - x[0] * (1 - y3)
@@ -221,7 +221,7 @@ cdef void beale_product(const Surface* s, const double* x, const double* v, doub
                  + x[0] * (2 * t2 + 6 * t3 * y) * v[1])
 
 
-cdef double himmelblau(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double himmelblau(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = (x^2 + y - 11)^2 + (x + y^2 - 7)^2."""
     cdef double t = x[0] * x[0] + x[1] - 11, u = x[0] + x[1] * x[1] - 7
     if g != NULL:
@@ -237,7 +237,7 @@ cdef void himmelblau_product(const Surface* s, const double* x, const double* v,
     Hv[1] = 4 * (x[0] + x[1]) * v[0] + (8 * x[1] * x[1] + 4 * u + 2) * v[1]
 
 
-cdef double booth(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double booth(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = (x + 2 y - 7)^2 + (2 x + y - 5)^2."""
     cdef double t = x[0] + 2 * x[1] - 7, u = 2 * x[0] + x[1] - 5
     if g != NULL:
@@ -329,7 +329,7 @@ cdef void ackley_product(const Surface* s, const double* x, const double* v, dou
 
 # Saddles and plateaus ---------------------------------------------------------------------------------------
 
-cdef double saddle(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double saddle(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = x^2 - y^2."""
     if g != NULL:
         g[0] = 2 * x[0]
@@ -343,7 +343,7 @@ cdef void saddle_product(const Surface* s, const double* x, const double* v, dou
     Hv[1] = -2 * v[1]
 
 
-cdef double monkey_saddle(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double monkey_saddle(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = x^3 - 3 x y^2."""
     if g != NULL:
         g[0] = 3 * (x[0] * x[0] - x[1] * x[1])
@@ -357,7 +357,7 @@ cdef void monkey_saddle_product(const Surface* s, const double* x, const double*
     Hv[1] = -6 * (x[1] * v[0] + x[0] * v[1])
 
 
-cdef double double_well(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
+cdef inline double double_well(const Surface* s, const double* x, double* g, double* work) noexcept nogil:
     """f = x^2 - y^2 + q y^4; constant: q."""
     cdef double y2 = x[1] * x[1], q = s.p[0]
     if g != NULL:
@@ -641,31 +641,52 @@ cdef void finish(Course* c, Py_ssize_t n, double f, double size, double move) no
 
 
 cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c) noexcept nogil:
-    """`follow` for plain descent in two dimensions with nothing added: the cost is inlined."""
-    cdef double f, size, move, lr
+    """`follow` for plain descent in two dimensions with nothing added: the cost is inlined, and what the loop
+    needs is local."""
+    cdef Py_ssize_t t = c.t, stop = c.stop, last = c.last, every = c.every, starts = c.starts, row, due
+    cdef double f = 0, size = 0, lr, gtol = c.gtol
     cdef double x[2]
     cdef double g[2]
     cdef double y[2]
-    if (not rule.plain or s.n != 2 or c.noise != NULL or c.t == 0 or c.ended or c.lr_stride
-            or not isinf(c.clip_norm) or not isinf(c.clip_value)):
+    cdef double* point
+    cdef double* table
+    if (not rule.plain or s.n != 2 or c.noise != NULL or c.lr_stride or not isinf(c.clip_norm)
+            or not isinf(c.clip_value)):
         follow(s, rule, c)
+        return
+    if t == 0:  # the row of the start
+        c.stop = 0
+        follow(s, rule, c)
+        c.stop = stop
+    if c.ended or t == stop:
         return
     lr = c.lr[0]
     x[0], x[1], g[0], g[1] = c.x[0], c.x[1], c.g[0], c.g[1]
-    while c.t < c.stop and c.ended == 0:
+    y[0], y[1] = x[0], x[1]
+    row = t // every + 1
+    due = min(row * every, last)  # the next step with a row
+    point, table = c.rows + row * starts * 2, c.table + row * starts * 4
+    while t < stop:
         y[0], y[1] = x[0], x[1]
         x[0] -= lr * g[0]
         x[1] -= lr * g[1]
-        c.t += 1
+        t += 1
         f = evaluate(s, x, g, NULL)
         size = norm(2, g)
-        move = difference(2, x, y)
-        c.x[0], c.x[1] = x[0], x[1]
-        record(c, 2, f, size, move)
-        judge(c, f, size)
-        if c.ended and c.t < c.last:
-            finish(c, 2, f, size, move)
-    c.g[0], c.g[1] = g[0], g[1]
+        if t == due:
+            point[0], point[1] = x[0], x[1]
+            table[0], table[starts], table[2 * starts] = f, size, difference(2, x, y)
+            table[3 * starts] = <double> (t + 1)
+            due = min(due + every, last)
+            point += 2 * starts
+            table += 4 * starts
+        if size <= gtol or not (isfinite(f) and isfinite(size)):
+            break
+    c.t = t
+    c.x[0], c.x[1], c.g[0], c.g[1] = x[0], x[1], g[0], g[1]
+    judge(c, f, size)
+    if c.ended and t < last:
+        finish(c, 2, f, size, difference(2, x, y))
 
 
 cdef void quadratic_2d_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:

@@ -161,7 +161,7 @@ class Problem:
         :math:`(g(x + h v) - g(x - h v)) / 2h`."""
         product = np.empty((1, self.n))
         self.kernel.product(self._point("x", x), self._point("v", v)[None], product)
-        return product[0]
+        return product.reshape(self.n)
 
     def hess(self, x: ArrayLike) -> Array:
         """The Hessian at x, shape (n, n), symmetric: n products with it."""
