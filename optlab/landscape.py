@@ -614,9 +614,9 @@ def diagnose_stall(
     With g the gradient and :math:`\lambda` the eigenvalues of the Hessian at the last row:
 
     1. A value or point that is not finite: divergence.
-    2. :math:`\lVert g \rVert \le \text{gtol} \cdot \max(1, |f|)`: if all :math:`|\lambda| \le \text{htol}` a
-       plateau; else a minimum, a saddle, or degenerate, as the smallest :math:`\lambda` is above htol, below
-       -htol, or between.
+    2. :math:`\lVert g \rVert \le \text{gtol} \cdot \max(1, |f|)`, with the value at the first or the last
+       row, whichever is smaller: if all :math:`|\lambda| \le \text{htol}` a plateau; else a minimum, a
+       saddle, or degenerate, as the smallest :math:`\lambda` is above htol, below -htol, or between.
     3. The mean values of the last two windows differ by at most rtol times the last but one, so that the run
        has stalled with a large gradient. If the median cosine of successive gradients is below -½ it is an
        oscillation.
@@ -680,7 +680,7 @@ def diagnose_stall(
         return stall("divergence", math.nan)
     # 2.
     grad_norm = _grad_norm(problem, x[-1])
-    if grad_norm <= gtol * max(1.0, abs(f)):
+    if grad_norm <= gtol * max(1.0, min(abs(f), abs(float(values[0])))):  # a diverging run has large values
         low, high = _extremes(problem, _point(x[-1]))
         if max(-low, high) <= htol:
             kind = "plateau"

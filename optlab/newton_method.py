@@ -85,7 +85,8 @@ def newton(
     line_search : callable, optional
         A search of `optlab.linesearch`, first tried with the full step 1. Where the direction does not
         descend, its search fails or H is singular, it goes down the gradient instead. (A direction that
-        descends may still lead to a saddle; `absolute` or damping prevent that.) Default None: full steps, wherever they lead.
+        descends may still lead to a saddle; `absolute` or damping prevent that.) Default None: full
+        steps, wherever they lead.
     gtol : float
         Converged when the largest entry of the gradient is at most this. Default 1e-5.
     maxiter : int, optional
