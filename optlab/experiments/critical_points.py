@@ -29,18 +29,22 @@ def some_digits(count: int) -> tuple[Array, NDArray[np.intp]]:
 
 
 @stored
-def index_counts(n: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.intp]:
-    """How many of `draws` random symmetric n x n matrices have 0, 1, ..., n negative eigenvalues.
+def index_counts(
+    n: int,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> NDArray[np.intp]:
+    """How many random n x n matrices have 0, 1, ..., n negative eigenvalues.
 
-    The matrices are (G + G') / 2 with independent standard normal entries in G. Elimination makes each of
-    them L D L' with a diagonal D, which has as many negative entries as there are negative eigenvalues
-    (Sylvester's law of inertia). Shape (n + 1,).
+    A matrix is (G + G') / 2 with independent standard normal entries in G.
+    Elimination makes it L D L' with a diagonal D, which has as many negative
+    entries as there are negative eigenvalues (Sylvester's law of inertia).
     """
     rng = np.random.default_rng([seed, n])
     counts = np.zeros(n + 1, dtype=np.intp)
     for start in range(0, draws, 10_000):
         size = min(10_000, draws - start)
-        G = rng.standard_normal((n, n, size))  # all matrices side by side
+        G = rng.standard_normal((n, n, size))  # side by side
         A = (G + G.transpose(1, 0, 2)) / 2
         index = np.zeros(size, dtype=np.intp)
         for k in range(n):

@@ -109,7 +109,7 @@ def test_hidden_units_can_be_permuted_and_scaled(claim):
     rows = [list(order) for order in permutations(range(6))]
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        theta = rng.standard_normal(relu.n) / np.sqrt(64)
+        theta = 0.3 * rng.standard_normal(relu.n)
 
         def changed(p, order=slice(None), scale=1.0, bias_scale=None, theta=theta):
             (W1, b1), (W2, b2) = p.unflatten(theta)
@@ -173,8 +173,8 @@ def test_newton_goes_to_the_saddle_and_descent_leaves_it(claim):
     starts = np.column_stack([rng.uniform(-2, 2, 1000), rng.uniform(-0.63, 0.63, 1000)])
     runs = [optlab.newton(well, x0, gtol=1e-12) for x0 in starts]
     ends = optlab.trajectories(well, optlab.SGD(lr=0.1), starts, 400)
-    claim.at_most("x² - y²: distance from the saddle after one Newton step", one, 1e-12)
-    claim.at_most("1000 starts: Newton's distance from the saddle", max(abs(r.x).max() for r in runs), 1e-10)
+    claim.at_most("x² - y²: distance after one Newton step", one, 1e-12)
+    claim.at_most("1000 starts: Newton's distance from the saddle", max(abs(r.x).max() for r in runs), 1e-12)
     claim.at_most("most Newton steps", max(run.nit for run in runs), 8)
     claim.at_most("1000 starts: descent, |f + 1|", abs(ends.fun[-1] + 1).max(), 1e-9)
     edge = [abs(optlab.newton(well, (0.5, y0)).x[1]) for y0 in (0.6324, 0.6325)]
