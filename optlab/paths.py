@@ -317,7 +317,7 @@ def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[in
     ended, move, t = 0, 0.0, 0
     while True:
         f, g = problem.value_and_grad(x)
-        size = float(np.linalg.norm(g))
+        size = _length(g)
         if not (math.isfinite(f) and math.isfinite(size)):
             ended = _NOT_FINITE
         elif size <= plan.gtol:
@@ -337,5 +337,18 @@ def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[in
             g = clip_by_norm(g, plan.clip_norm)
         last = x.copy()
         opt.step(x, g, state)
-        move = float(np.linalg.norm(x - last))
+        move = _length(x - last)
         t += 1
+
+
+def _length(v: Array) -> float:
+    """The 2-norm; the largest entry is taken out where squares overflow or underflow."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        size = math.sqrt(v @ v)
+        if 1e-140 < size < math.inf or math.isnan(size):
+            return size
+        largest = float(np.abs(v).max())
+        if largest == 0.0 or not math.isfinite(largest):
+            return largest
+        units = v / largest
+        return largest * math.sqrt(units @ units)

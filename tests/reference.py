@@ -190,3 +190,136 @@ def cubic_terms(a, b):
     size = max(abs(theta), abs(a[2]), abs(b[2]))
     gamma = size * math.sqrt(max(0.0, (theta / size) ** 2 - (a[2] / size) * (b[2] / size)))
     return theta, math.copysign(gamma, b[0] - a[0])
+
+
+# Costs, each from its equation; complex arguments are welcome, so that they can be differentiated by the
+# complex step.
+
+
+def logistic_function(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def quadratic(x, A, c):
+    return 0.5 * (x - c) @ A @ (x - c)
+
+
+def elongated_bowl(x, s=1000.0):
+    return 0.5 * x[0] ** 2 + s * (np.sqrt(1 + x[1] ** 2) - 1)
+
+
+def rosenbrock(x, b=100.0):
+    return sum(b * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2 for i in range(len(x) - 1))
+
+
+def extended_rosenbrock(x, b=100.0):
+    return sum(b * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2 for i in range(0, len(x), 2))
+
+
+def crescent(x, b=50.0):
+    return b / 4 * (x[0] ** 2 + x[1] ** 2 - 1) ** 2 + 0.5 * (x[0] - 1) ** 2 + 0.5 * x[1] ** 2
+
+
+def two_valleys(x, h=25.0):
+    flat, sharp = 0.5 * (x[0] - 2) ** 2, 0.5 * h * (x[0] + 2) ** 2
+    return flat if flat.real <= sharp.real else sharp
+
+
+def beale(x):
+    return sum((c - x[0] * (1 - x[1] ** i)) ** 2 for i, c in ((1, 1.5), (2, 2.25), (3, 2.625)))
+
+
+def himmelblau(x):
+    return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
+
+
+def booth(x):
+    return (x[0] + 2 * x[1] - 7) ** 2 + (2 * x[0] + x[1] - 5) ** 2
+
+
+def styblinski_tang(x):
+    return 0.5 * sum(xi**4 - 16 * xi**2 + 5 * xi for xi in x)
+
+
+def rastrigin(x):
+    return sum(xi**2 + 10 * (1 - np.cos(2 * np.pi * xi)) for xi in x)
+
+
+def ackley(x):
+    r = np.sqrt(np.mean(x**2))
+    return 20 * (1 - np.exp(-r / 5)) + np.e - np.exp(np.mean(np.cos(2 * np.pi * x)))
+
+
+def saddle(x):
+    return x[0] ** 2 - x[1] ** 2
+
+
+def monkey_saddle(x):
+    return x[0] ** 3 - 3 * x[0] * x[1] ** 2
+
+
+def double_well(x, q=0.25):
+    return x[0] ** 2 - x[1] ** 2 + q * x[1] ** 4
+
+
+def weight_product(x):
+    return (1 - np.prod(x)) ** 2
+
+
+def plateau(x):
+    return 1 - np.exp(-sum(x**2))
+
+
+def cliff(x, steps=25, target=0.7):
+    h = 0.5
+    for _ in range(steps):
+        h = x[0] * logistic_function(h) + x[1]
+    return (logistic_function(h) - target) ** 2
+
+
+def shared_weight(x, depth=20):
+    return 0.5 * (0.5 * x[0] ** depth - 1) ** 2
+
+
+def mountain(x):
+    f = 1 / (1 + x[0] ** 2) - 2 * logistic_function(2 * (x[0] - 1))
+    return f + 0.1 * np.exp(-x[1]) if len(x) == 2 else f
+
+
+def network(x, X, T, sizes, activation, loss, penalty):
+    """Mean loss of a network over samples, one after the other."""
+    total = 0
+    for row, target in zip(X, T, strict=True):
+        a, start = row, 0
+        for k in range(len(sizes) - 1):
+            end = start + sizes[k] * sizes[k + 1]
+            z = x[start:end].reshape(sizes[k + 1], sizes[k]) @ a + x[end : end + sizes[k + 1]]
+            start = end + sizes[k + 1]
+            a = np.tanh(z) if activation == "tanh" else z * (z.real > 0)
+        if loss == "squared":
+            total += 0.5 * sum((z - target) ** 2)
+        elif loss == "logistic":
+            total += np.log(1 + np.exp(-target[0] * z[0]))
+        else:
+            total -= np.log(target @ np.exp(z) / sum(np.exp(z)))
+    return total / len(X) + 0.5 * penalty * sum(x**2)
+
+
+def complex_step(f, x, h=1e-30):
+    """The gradient of f at x to rounding: no difference is taken."""
+    return np.array([f(x + 1j * h * e).imag / h for e in np.eye(len(x))])
+
+
+# Optimizers: x and its gradient in, the next x out; a dictionary is the state.
+
+
+def sgd_step(x, g, state, lr):
+    return x - lr * g
+
+
+def adam_step(x, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
+    t = state["t"] = state.get("t", 0) + 1
+    state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+    state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+    m, v = state["m"] / (1 - beta1**t), state["v"] / (1 - beta2**t)
+    return x - lr * m / (np.sqrt(v) + eps)

@@ -1,0 +1,413 @@
+"""Trajectories and the optimizers that make them, against loops in NumPy."""
+
+import _thread
+import math
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import reference
+
+import optlab
+from optlab import problems
+
+# Every optimizer, with the slow form of its step.
+OPTIMIZERS = {
+    "SGD": (optlab.SGD(lr=1e-3), lambda x, g, s: reference.sgd_step(x, g, s, 1e-3)),
+    "Adam": (optlab.Adam(lr=0.01), lambda x, g, s: reference.adam_step(x, g, s, 0.01)),
+    "Adam, others": (
+        optlab.Adam(lr=0.02, beta1=0.5, beta2=0.9, eps=1e-3),
+        lambda x, g, s: reference.adam_step(x, g, s, 0.02, 0.5, 0.9, 1e-3),
+    ),
+}
+SURFACES = {
+    "rosenbrock": problems.rosenbrock(),
+    "quadratic": problems.quadratic(7.0, rotation=0.4),
+    "elongated_bowl": problems.elongated_bowl(20.0),
+    "crescent": problems.crescent(),
+    "beale": problems.beale(),
+    "himmelblau": problems.himmelblau(),
+    "booth": problems.booth(),
+    "saddle": problems.saddle(),
+    "monkey_saddle": problems.monkey_saddle(),
+    "double_well": problems.double_well(),
+    "ackley, 5": problems.ackley(5),
+    "shared_weight": problems.shared_weight(5),
+    "cliff": problems.cliff(),
+    "softmax": problems.softmax((np.eye(4), [0, 1, 2, 1])),
+}
+
+
+def in_python(problem):
+    """The same problem as the reader's own."""
+    return optlab.Problem.from_callable(problem, problem.grad, problem.hess, n=problem.n, x0=problem.x0)
+
+
+@pytest.fixture(params=list(OPTIMIZERS))
+def optimizer(request):
+    return OPTIMIZERS[request.param]
+
+
+@pytest.mark.parametrize("name", list(SURFACES))
+def test_a_path_is_that_of_the_equations(name, optimizer):
+    problem, (opt, step) = SURFACES[name], optimizer
+    path = optlab.trajectory(problem, opt, steps=60)
+    x, state, last = problem.x0, {}, problem.x0
+    for t in range(61):
+        f, g = problem.value_and_grad(x)
+        np.testing.assert_allclose(path.x[t], x, rtol=1e-10, atol=1e-12)
+        assert path.fun[t] == pytest.approx(f, rel=1e-9, abs=1e-12)
+        assert path.grad_norm[t] == pytest.approx(np.linalg.norm(g), rel=1e-9, abs=1e-12)
+        assert path.step[t] == pytest.approx(np.linalg.norm(x - last), rel=1e-6, abs=1e-12)
+        last, x = x, step(x, g, state)
+    assert path.nfev.tolist() == list(range(1, 62))
+
+
+@pytest.mark.parametrize("name", list(SURFACES))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"every": 7},
+        {"clip_norm": 0.5},
+        {"clip_value": 0.3},
+        {"clip_norm": 0.5, "clip_value": 0.4, "noise": 0.1, "rng": 3},
+        {"noise": 0.1, "rng": 3, "every": 10},
+        {"gtol": 0.5},
+    ],
+    ids=str,
+)
+def test_python_takes_the_same_path(name, optimizer, options):
+    problem, (opt, _) = SURFACES[name], optimizer
+    compiled = optlab.trajectory(problem, opt, steps=50, **options)
+    slow = optlab.trajectory(in_python(problem), opt, steps=50, **options)
+    np.testing.assert_allclose(compiled.x, slow.x, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(compiled.grad_norm, slow.grad_norm, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(compiled.step, slow.step, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(compiled.nfev, slow.nfev)
+
+
+@pytest.mark.parametrize("name", list(SURFACES))
+@pytest.mark.parametrize("options", [{}, {"every": 9}, {"gtol": 0.5}, {"noise": 0.1}], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_paths_are_many_trajectories(name, optimizer, options, threads):
+    problem, (opt, _) = SURFACES[name], optimizer
+    starts = problem.x0 + 0.1 * np.random.default_rng(0).standard_normal((2, 3, problem.n))
+    rng = np.random.default_rng(5) if "noise" in options else None
+    again = np.random.default_rng(5) if "noise" in options else None
+    many = optlab.trajectories(problem, opt, starts, 40, num_threads=threads, rng=rng, **options)
+    assert many.x.shape[1:] == starts.shape
+    assert many.fun.shape == many.x.shape[:-1]
+    for index in np.ndindex(2, 3):
+        one = optlab.trajectory(problem, opt, starts[index], 40, rng=again, **({"every": 40} | options))
+        rows = [*range(len(one)), *[len(one) - 1] * (len(many.x) - len(one))]  # an early end is repeated
+        np.testing.assert_allclose(many.x[(slice(None), *index)], one.x[rows], rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(many.nfev[(slice(None), *index)], one.nfev[rows])
+
+
+def test_rows_are_the_start_every_so_many_steps_and_the_end():
+    p, opt = problems.booth(), optlab.SGD(0.01)
+    full = optlab.trajectory(p, opt, steps=10)
+    some = optlab.trajectory(p, opt, steps=10, every=4)
+    np.testing.assert_array_equal(some.x, full.x[[0, 4, 8, 10]])
+    np.testing.assert_array_equal(some.step, full.step[[0, 4, 8, 10]])
+    assert some.nfev.tolist() == [1, 5, 9, 11]
+    assert optlab.trajectory(p, opt, steps=0).x.tolist() == [p.x0.tolist()]
+    assert optlab.trajectories(p, opt, [[0.0, 0.0]], 0).x.shape == (1, 1, 2)
+    assert optlab.trajectories(p, opt, np.empty((0, 2)), 5).x.shape == (2, 0, 2)
+
+
+@pytest.mark.parametrize("every", [1, 7, 1000])
+def test_a_path_ends_where_the_gradient_is_small(every):
+    p, opt = problems.quadratic(4.0), optlab.SGD(0.2)
+    path = optlab.trajectory(p, opt, steps=1000, every=every, gtol=1e-3)
+    full = optlab.trajectory(p, opt, steps=1000)
+    end = int(np.argmax(full.grad_norm <= 1e-3))
+    assert path.nfev[-1] == end + 1
+    np.testing.assert_array_equal(path.x[-1], full.x[end])
+    at_once = optlab.trajectory(p, opt, [0.0, 0.0], 1000, every=every)
+    assert at_once.x.tolist() == [[0.0, 0.0]]
+    ends = optlab.trajectories(p, opt, [[0.0, 0.0], [1.0, 1.0]], 1000, gtol=1e-3)
+    np.testing.assert_array_equal(ends.x[-1], [[0.0, 0.0], full.x[end]])
+    assert ends.nfev[-1].tolist() == [1, end + 1]
+
+
+@pytest.mark.parametrize("problem", [problems.quadratic(4.0), in_python(problems.quadratic(4.0))], ids=str)
+def test_a_path_that_diverges_says_so(problem):
+    with pytest.warns(RuntimeWarning, match="left the finite numbers at step"):
+        path = optlab.trajectory(problem, optlab.SGD(10.0), steps=10_000)
+    assert np.isfinite(path.fun[:-1]).all()
+    assert not np.isfinite(path.fun[-1])
+    with pytest.warns(RuntimeWarning, match="1 of 2 paths left the finite numbers"):
+        ends = optlab.trajectories(problem, optlab.SGD(10.0), [[0.0, 0.0], [1.0, 1.0]], 10_000)
+    assert ends.x[-1, 0].tolist() == [0.0, 0.0]
+
+
+def test_schedules_are_asked_for_each_step():
+    p = problems.booth()
+    path = optlab.trajectory(p, optlab.SGD(lambda t: 0.01 / (t + 1)), steps=5)
+    x = p.x0
+    for t in range(5):
+        np.testing.assert_allclose(path.x[t], x, rtol=1e-12)
+        x = x - 0.01 / (t + 1) * p.grad(x)
+    with pytest.raises(ValueError, match="lr: expected a number >= 0"):
+        optlab.trajectory(p, optlab.SGD(lambda t: -1.0), steps=2)
+    np.testing.assert_array_equal(optlab.trajectory(p, optlab.SGD(lambda t: 1.0), steps=0).x, [p.x0])
+
+
+def test_noise_is_normal_and_goes_on():
+    p = problems.quadratic(1.0, 3)
+    rng = np.random.default_rng(1)
+    a = optlab.trajectory(p, optlab.SGD(0.1), steps=20, noise=2.0, rng=rng)
+    b = optlab.trajectory(p, optlab.SGD(0.1), steps=20, noise=2.0, rng=rng)
+    rng = np.random.default_rng(1)
+    for path in (a, b):
+        for t in range(20):
+            x = path.x[t] - 0.1 * (p.grad(path.x[t]) + 2.0 * rng.standard_normal(3))
+            np.testing.assert_allclose(path.x[t + 1], x, rtol=1e-12)
+    with pytest.raises(ValueError, match="rng: expected a Generator or a seed"):
+        optlab.trajectory(p, optlab.SGD(0.1), noise=1.0)
+
+
+def test_long_paths_with_noise_are_drawn_in_blocks(monkeypatch):
+    p = problems.quadratic(2.0)
+    whole = optlab.trajectory(p, optlab.Adam(0.1), steps=100, noise=0.1, rng=0)
+    monkeypatch.setattr("optlab.paths._NOISE", 14)
+    parts = optlab.trajectory(p, optlab.Adam(0.1), steps=100, noise=0.1, rng=0)
+    np.testing.assert_array_equal(whole.x, parts.x)
+    np.testing.assert_array_equal(whole.nfev, parts.nfev)
+
+
+@pytest.mark.parametrize("opt", [optlab.SGD(0.01), optlab.Adam(0.01)], ids=str)
+def test_blocks_of_steps_change_nothing(opt, monkeypatch):
+    p = problems.rosenbrock()
+    whole = optlab.trajectory(p, optlab.SGD(1e-3), steps=1000, every=30)
+    monkeypatch.setattr("optlab.paths._SIGNALS", 14)
+    parts = optlab.trajectory(p, optlab.SGD(1e-3), steps=1000, every=30)
+    for name in ("x", "fun", "grad_norm", "step", "nfev"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_a_long_path_can_be_interrupted():
+    p = problems.rosenbrock()
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        optlab.trajectory(p, optlab.Adam(1e-3), steps=2_000_000_000, every=1_000_000_000)
+    timer.join()
+    assert time.perf_counter() - start < 60  # the whole path would take minutes
+    assert optlab.trajectory(p, optlab.SGD(1e-3), steps=1).nfev[-1] == 2
+
+
+def test_threads_take_different_paths_at_once():
+    p, opt = problems.himmelblau(), optlab.Adam(0.01)
+    starts = np.random.default_rng(0).uniform(-5, 5, (20, 2))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: optlab.trajectory(p, opt, x, 500).x, starts))
+    for start, x in zip(starts, together, strict=True):
+        np.testing.assert_array_equal(x, optlab.trajectory(p, opt, start, 500).x)
+
+
+def test_the_start_is_not_changed_and_the_history_is_a_copy():
+    start = np.array([1.0, 2.0])
+    path = optlab.trajectory(problems.booth(), optlab.SGD(0.01), start, 3)
+    assert start.tolist() == [1.0, 2.0]
+    assert not np.shares_memory(path.x, start)
+
+
+def test_progress_goes_to_stderr(capsys):
+    optlab.trajectories(problems.booth(), optlab.SGD(0.01), np.zeros((50, 2)), 5, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "50/50" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"problem": lambda x: x}, TypeError, "problem: expected a Problem"),
+        ({"opt": 0.1}, TypeError, "opt: expected an optimizer"),
+        ({"x0": [1.0]}, ValueError, "x0: expected shape"),
+        ({"x0": [1.0, np.nan]}, ValueError, "x0: expected finite"),
+        ({"steps": -1}, ValueError, "steps: expected an integer >= 0"),
+        ({"steps": 1.5}, TypeError, "steps: expected an integer"),
+        ({"every": 0}, ValueError, "every: expected an integer >= 1"),
+        ({"noise": -1.0, "rng": 0}, ValueError, "noise: expected"),
+        ({"clip_norm": 0.0}, ValueError, "clip_norm: expected a positive"),
+        ({"clip_value": -1.0}, ValueError, "clip_value: expected"),
+        ({"gtol": np.nan}, ValueError, "gtol: expected"),
+    ],
+)
+def test_arguments_are_checked(arguments, error, message):
+    defaults = {"problem": problems.booth(), "opt": optlab.SGD(0.01), "steps": 3}
+    with pytest.raises(error, match=message):
+        optlab.trajectory(**(defaults | arguments))
+
+
+def test_starts_are_checked():
+    p, opt = problems.booth(), optlab.SGD(0.01)
+    with pytest.raises(ValueError, match=r"starts: expected shape \(\.\.\., 2\)"):
+        optlab.trajectories(p, opt, [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="starts: expected finite"):
+        optlab.trajectories(p, opt, [[1.0, np.inf]])
+    with pytest.raises(ValueError, match="num_threads: expected"):
+        optlab.trajectories(p, opt, [[1.0, 2.0]], num_threads=0)
+
+
+def test_an_optimizer_of_the_reader_takes_its_path():
+    class Signs:
+        def init(self, params):
+            return None
+
+        def step(self, params, grads, state):
+            params -= 0.1 * np.sign(grads)
+
+    path = optlab.trajectory(problems.saddle(), Signs(), [0.55, 0.05], 3)
+    np.testing.assert_allclose(path.x[-1], [0.25, 0.35])
+
+
+# Steps by hand
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 7, 15, 16, 33, 1000])
+def test_steps_follow_the_equations(optimizer, dtype, n):
+    opt, step = optimizer
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal(n).astype(dtype)
+    expected, memory, state = x.astype(np.float64), {}, opt.init(x)
+    for _ in range(5):
+        g = rng.standard_normal(n).astype(dtype)
+        opt.step(x, g, state)
+        expected = step(expected, g.astype(np.float64), memory)
+    np.testing.assert_allclose(x, expected, rtol=20 * np.finfo(dtype).eps, atol=10 * np.finfo(dtype).eps)
+    assert x.dtype == dtype
+    assert state.t == 5
+    for name in opt.slots:
+        tolerance = {"rtol": 50 * np.finfo(dtype).eps, "atol": 10 * np.finfo(dtype).eps}
+        np.testing.assert_allclose(getattr(state, name), memory[name], **tolerance)
+
+
+def test_lists_of_arrays_are_stepped_alike(optimizer):
+    opt, _ = optimizer
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(10)
+    parts = [x[:6].reshape(2, 3).copy(), x[6:].astype(np.float64)]
+    state, states = opt.init(x), opt.init(parts)
+    for _ in range(3):
+        g = rng.standard_normal(10)
+        opt.step(x, g, state)
+        opt.step(parts, [g[:6].reshape(2, 3), g[6:]], states)
+    np.testing.assert_array_equal(np.concatenate([p.ravel() for p in parts]), x)
+    for name in opt.slots:
+        assert [a.shape for a in getattr(states, name)] == [(2, 3), (4,)]
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "error", "message"),
+    [
+        (np.zeros(3), np.zeros(2), ValueError, r"grads\[0\]: expected shape \(3,\)"),
+        (np.zeros(2), np.zeros(2), ValueError, r"params\[0\]: expected shape \(3,\)"),
+        (np.zeros(3, np.float32), np.zeros(3), ValueError, r"params\[0\]: expected shape \(3,\) and float64"),
+        (np.zeros(3, int), np.zeros(3), TypeError, "params: expected float32 or float64"),
+        ([1.0, 2.0, 3.0], np.zeros(3), TypeError, "params: expected an array or a list of arrays"),
+        (np.zeros((3, 2))[:, 0], np.zeros(3), ValueError, r"params\[0\]: expected a writeable array in C"),
+        ([np.zeros(3)] * 2, [np.zeros(3)] * 2, ValueError, "as many arrays"),
+    ],
+)
+def test_steps_check_before_they_change(optimizer, params, grads, error, message):
+    opt, _ = optimizer
+    state = opt.init(np.zeros(3))
+    with pytest.raises(error, match=message):
+        opt.step(params, grads, state)
+    assert state.t == 0
+
+
+def test_a_state_belongs_to_its_optimizer():
+    x = np.zeros(2)
+    with pytest.raises(TypeError, match="state: expected the state of Adam"):
+        optlab.Adam().step(x, x, optlab.SGD().init(x))
+    with pytest.raises(AttributeError, match="this state has t, m, v, not momentum"):
+        _ = optlab.Adam().init(x).momentum
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: optlab.SGD(-1.0), "lr: expected a number >= 0"),
+        (lambda: optlab.SGD(math.inf), "lr: expected a finite number"),
+        (lambda: optlab.Adam(beta1=1.0), "beta1: expected a number >= 0 and < 1"),
+        (lambda: optlab.Adam(beta2=-0.1), "beta2: expected"),
+        (lambda: optlab.Adam(eps=math.nan), "eps: expected"),
+    ],
+)
+def test_hyper_parameters_are_checked(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_optimizers_are_frozen():
+    with pytest.raises(AttributeError):
+        optlab.SGD().lr = 1.0
+    assert optlab.Adam(lr=0.1) == optlab.Adam(lr=0.1)
+    x = np.zeros(2)
+    assert optlab.SGD().lookahead(x, optlab.SGD().init(x)) is x
+
+
+# Clipping
+
+
+def test_clipping_by_norm_keeps_the_direction():
+    rng = np.random.default_rng(0)
+    for scale in (1e-200, 1e-3, 1.0, 1e6, 1e200):
+        for dtype in (np.float64, np.float32):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # float32 has no 1e200
+                g = (scale * rng.standard_normal(50)).astype(dtype)
+            if not np.isfinite(g).all() or not g.any():
+                continue
+            c = optlab.clip_by_norm(g, 1.0)
+            u, v = (a.astype(np.float64) / np.abs(a).max().astype(np.float64) for a in (g, c))
+            eps = float(np.finfo(dtype).eps)
+            assert u @ v / np.linalg.norm(u) / np.linalg.norm(v) == pytest.approx(1.0, abs=10 * eps)
+            assert np.linalg.norm(c.astype(np.float64)) <= 1.0 + 10 * eps
+            if scale <= 1e-3:
+                np.testing.assert_array_equal(c, g)
+
+
+def test_clipping_takes_the_norm_of_all_arrays():
+    clipped = optlab.clip_by_norm([np.array([3.0]), np.array([[4.0]])], 1.0)
+    np.testing.assert_allclose(np.concatenate([c.ravel() for c in clipped]), [0.6, 0.8])
+
+
+def test_clipping_leaves_what_cannot_be_shortened():
+    for g in ([0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0]):
+        np.testing.assert_array_equal(optlab.clip_by_norm(np.array(g), 1.0), g)
+    np.testing.assert_array_equal(
+        optlab.clip_by_value(np.array([np.inf, -np.inf, np.nan]), 2.0), [2, -2, np.nan]
+    )
+
+
+def test_clipping_gives_copies_and_checks():
+    g = np.array([0.1])
+    for clip in (optlab.clip_by_norm, optlab.clip_by_value):
+        assert not np.shares_memory(clip(g, 1.0), g)
+        with pytest.raises(ValueError, match="expected"):
+            clip(g, 0.0)
+        with pytest.raises(ValueError, match="expected"):
+            clip(g, -1.0)
+        with pytest.raises(TypeError, match="g: expected"):
+            clip([1.0], 1.0)
+
+
+def test_clipping_inside_a_path_is_the_same():
+    p = problems.shared_weight()
+    x = np.array([1.3])
+    path = optlab.trajectory(p, optlab.SGD(0.002), x, 50, clip_norm=1.0)
+    for t in range(50):
+        np.testing.assert_allclose(path.x[t], x, rtol=1e-12)
+        x = x - 0.002 * optlab.clip_by_norm(p.grad(x), 1.0)
