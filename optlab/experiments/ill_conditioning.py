@@ -21,16 +21,18 @@ SKIP, WINDOW = 30, 50
 
 
 def digits_network(loss: str, seed: int = 0) -> problems.Problem:
-    """A network 64-32-32-10 with tanh units that learns 200 digits; `seed` draws weights and digits."""
+    """200 digits and a tanh network 64-32-32-10, both drawn by `seed`."""
     images, labels = load_digits(return_X_y=True)
     rows = np.random.default_rng(seed).permutation(len(labels))[:200]
-    return problems.mlp((images[rows] / 16, labels[rows]), hidden=(32, 32), loss=loss, seed=seed)
+    samples = images[rows] / 16, labels[rows]
+    return problems.mlp(samples, hidden=(32, 32), loss=loss, seed=seed)
 
 
 def curvature(problem: problems.Problem, x: Array) -> float:
     """g'Hg / g'g: the second derivative along the gradient."""
     g = problem.grad(x)
-    return float(g @ hessian_vector_product(problem, x, g) / (g @ g))
+    Hg = hessian_vector_product(problem, x, g)
+    return float(g @ Hg / (g @ g))
 
 
 class Window(NamedTuple):
