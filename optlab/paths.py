@@ -20,7 +20,7 @@ from .stochastic import Optimizer, clip_by_norm, clip_by_value
 
 Array = NDArray[np.float64]
 
-_SIGNALS = 2_000_000  # numbers moved between two looks at Ctrl-C: some hundredths of a second
+_SIGNALS = 4_000_000  # effort between two looks at Ctrl-C: some hundredths of a second
 _NOISE = 2_000_000  # numbers of noise drawn at once
 
 
@@ -181,7 +181,8 @@ def trajectories(
     x = np.array(array.reshape(-1, problem.n), dtype=np.float64)
     rows, table = _rows(plan, len(x))
     # Parts small enough to be shared, to show progress and to be interrupted.
-    size = max(1, min(_SIGNALS // max(plan.steps * problem.n, 1), -(-len(x) // (4 * threads))))
+    effort = max(1, plan.steps) * getattr(problem.kernel, "effort", problem.n)
+    size = max(1, min(_SIGNALS // effort, -(-len(x) // (4 * threads))))
     if plan.noise:
         size = max(1, min(size, _NOISE // max(plan.steps * problem.n, 1)))
     parts = [(x[i : i + size], i) for i in range(0, len(x), size)]
@@ -290,7 +291,7 @@ def _follow(
     varies = callable(plan.opt.lr)
     rates = [plan.opt._rate(t) for t in range(plan.steps)] if varies else [plan.opt._rate(0)]
     lr = np.array(rates if len(rates) > 1 else [*rates, 0.0][:1])
-    block = max(1, _SIGNALS // max(count * n, 1))
+    block = max(1, _SIGNALS // max(count * kernel.effort, 1))
     if plan.noise:
         block = max(1, min(block, _NOISE // max(count * n, 1)))
     nothing = np.empty((0, 0, 0))

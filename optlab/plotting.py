@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .problems import Problem
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -115,7 +117,7 @@ def contour(
     Parameters
     ----------
     fun : callable
-        ``fun(x) -> float`` for an array `x` of shape (2,).
+        ``fun(x) -> float`` for an array `x` of shape (2,); a `Problem` is evaluated all at once.
     xlim, ylim : (float, float)
         The rectangle that is drawn.
     ax : matplotlib.axes.Axes
@@ -138,7 +140,10 @@ def contour(
     array([0.25, 1.  ])
     """
     x, y = np.linspace(*xlim, n), np.linspace(*ylim, n)
-    values = np.array([[fun(np.array([xi, yi])) for xi in x] for yi in y])
+    if isinstance(fun, Problem):
+        values = fun.values(np.stack(np.meshgrid(x, y), axis=-1))
+    else:
+        values = np.array([[fun(np.array([xi, yi])) for xi in x] for yi in y])
     if isinstance(levels, int):
         levels = np.unique(np.quantile(values, (np.arange(levels) + 0.5) / levels))
     drawn = ax.contour(

@@ -16,15 +16,17 @@ class History:
     Attributes
     ----------
     fun : ndarray of float64, shape (rows,)
-        The objective.
+        The objective. Many paths (`trajectories`) make the shapes (rows, ...).
     grad_norm : ndarray of float64, shape (rows,)
         The norm of the gradient that the method tests for convergence: for `cg` the 2-norm of the recursive
-        residual, for the minimizers the norm they were asked for (default: infinity).
+        residual, for the minimizers the norm they were asked for (default: infinity), for trajectories the
+        2-norm.
     step : ndarray of float64, shape (rows,)
-        The step along the search direction that led to the row; 0 in row 0.
+        The step along the search direction that led to the row, for trajectories the length of the move; 0 in
+        row 0.
     nfev : ndarray of int64, shape (rows,)
         Evaluations so far: of the objective with its gradient, or for `cg` products with the matrix.
-    x : ndarray, shape (rows, n), or None
+    x : ndarray, shape (rows, n) or (rows, ..., n), or None
         The points, in the dtype of the run; None if they were not asked for.
 
     Examples
@@ -40,7 +42,7 @@ class History:
     __slots__ = ("_table", "x")
 
     def __init__(self, table: NDArray[np.float64], x: NDArray[Any] | None = None) -> None:
-        self._table = table  # a row an iteration; columns fun, grad_norm, step, nfev
+        self._table = table  # (rows, 4, ...): fun, grad_norm, step, nfev
         self.x = x
 
     @property

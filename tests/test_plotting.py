@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import optlab
 from optlab import plotting
 
 VOID = {"input"}
@@ -215,6 +216,14 @@ def test_contour_lines_split_the_area_evenly():
     values = grid**2 + 100 * grid[:, None] ** 2
     shares = [(values < level).mean() for level in drawn.levels]
     np.testing.assert_allclose(shares, [0.125, 0.375, 0.625, 0.875], atol=1e-3)
+
+
+def test_contour_of_a_problem_is_that_of_its_values():
+    _, ax = plotting.figure()
+    problem = optlab.problems.booth()
+    fast = plotting.contour(problem, (-1, 1), (-1, 2), ax, n=30)
+    slow = plotting.contour(lambda x: problem(x), (-1, 1), (-1, 2), ax, n=30)
+    np.testing.assert_array_equal(fast.levels, slow.levels)
 
 
 def test_convergence_leaves_a_gap_where_there_is_no_logarithm():

@@ -776,6 +776,11 @@ enter("weight_product", weight_product, weight_product_product, follow)
 cdef class Compiled:
     """A cost of n parameters; all arrays are float64 in C order."""
 
+    @property
+    def effort(self):
+        """Numbers touched by one evaluation, roughly: how long it takes."""
+        return self.n + self.surface.work
+
     def evaluate(self, const double[::1] x, double[::1] g):
         """f(x); its gradient is written to g."""
         cdef double f
