@@ -158,5 +158,6 @@ def zero_or_one(steps: int = 100_000) -> tuple[Array, Array, Array]:
     largest = np.linalg.eigvalsh(A.T @ A / len(A))[-1] / 4
     cost = problems.logistic((X / 16, y))
     path = trajectory(cost, SGD(lr=1 / largest), np.zeros(65), steps, every=10)
+    assert path.x is not None
     t = np.append(np.arange(0, steps, 10), steps)
     return t, np.linalg.norm(path.x, axis=1), path.fun
