@@ -23,13 +23,13 @@ def random_symmetric(eigenvalues: Any, seed: int) -> Array:
     return (A + A.T) / 2
 
 
-def exact_digits(x: float, y: float, steps: int, precision: int = 400) -> list[float]:
-    """Correct digits, -log10 of the distance to (1, 1), of Newton's method on Rosenbrock's function.
+def exact_digits(x: float, y: float, steps: int) -> list[float]:
+    """Correct digits of Newton's method on Rosenbrock's function.
 
-    Every operation is rounded to `precision` decimal digits.
+    That is -log10 of the distance to (1, 1), computed with 400 digits.
     """
     with localcontext() as context:
-        context.prec = precision
+        context.prec = 400
         u, v = Decimal(x), Decimal(y)
         digits = []
         for _ in range(steps + 1):
@@ -64,7 +64,7 @@ class Counting(float):
 
 
 def eliminate(A: NDArray[Any]) -> None:
-    """Gaussian elimination in place: U on and above the diagonal, L below."""
+    """Gaussian elimination in place: A becomes L (below) and U."""
     for k in range(len(A) - 1):
         A[k + 1 :, k] = A[k + 1 :, k] / A[k, k]
         A[k + 1 :, k + 1 :] -= np.outer(A[k + 1 :, k], A[k, k + 1 :])
