@@ -19,7 +19,7 @@ MISTAKES = {
     "conjugate-gradient": ("if not g.any():", "if False:"),
     "newton": ("if not g.any():", "if False:"),
     "ill-conditioning": ("if curve <= 0:", "if False:"),
-    "cliffs": ("if largest == 0:", "if False:"),
+    "cliffs": ("largest = max(abs(g).max() for g in grads)", "largest = 1.0"),
 }
 
 
