@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult
 
 from . import _validation
+from ._kernels import surfaces
 from .linesearch import Search
 from .result import History, Result
 
@@ -78,6 +79,12 @@ class Objective:
             return self.scalar(pair[0]), self.gradient(pair[1], x)
         f = self.value(x)
         return f, self.differences(x, f)
+
+    def compiled(self, x: Array) -> surfaces.Compiled | None:
+        """The objective as kernels see it, if it is compiled and of the length and dtype of x."""
+        kernel = getattr(self.problem, "kernel", None)
+        fits = isinstance(kernel, surfaces.Compiled) and kernel.n == len(x) and x.dtype == np.float64
+        return kernel if fits and not self.args else None
 
     def value(self, x: Array) -> np.floating[Any]:
         self.nfev += 1
@@ -165,7 +172,7 @@ def prepare(
     settings = Settings(
         gtol=_validation.number("gtol", gtol if extra["tol"] is None else extra["tol"], minimum=0.0),
         norm=_validation.number("norm", extra["norm"]),
-        maxiter=200 * len(x) if maxiter is None else _validation.count("maxiter", maxiter),
+        maxiter=200 * len(x) if maxiter is None else min(_validation.count("maxiter", maxiter), 2**60),
         callback=None if callback is None else _as_scipy_calls(_validation.function("callback", callback)),
         history=bool(history),
         disp=bool(extra["disp"]),
@@ -183,6 +190,18 @@ def _as_scipy_calls(callback: Callable[..., object]) -> Callable[[Array, float],
     if parameters == {"intermediate_result"}:
         return lambda x, f: callback(intermediate_result=OptimizeResult(x=x, fun=f))
     return lambda x, f: callback(x)
+
+
+def has_room(rows: int, x: Array) -> bool:
+    """Whether the history may keep another point like x; a warning if not."""
+    if rows * x.nbytes <= _HISTORY_BYTES:
+        return True
+    warnings.warn(
+        f"history.x ends with row {rows - 1}, at {_HISTORY_BYTES >> 20} MiB; history=False keeps none",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    return False
 
 
 def descend(
@@ -220,20 +239,14 @@ def descend(
         rows.append((float(f), grad_norm, step, objective.njev))
         if keep:
             points.append(x.copy())
-            if len(points) * x.nbytes > _HISTORY_BYTES:
-                keep = False
-                warnings.warn(
-                    f"history.x ends with row {k}, at {_HISTORY_BYTES >> 20} MiB; history=False keeps none",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+            keep = has_room(len(points), x)
         if settings.callback is not None and k > 0:
             try:
                 settings.callback(x.copy(), float(f))
             except StopIteration:
                 status = STOPPED
                 break
-        if f == -math.inf:
+        if f == -math.inf or objective.escaped:
             status = UNBOUNDED
             break
         if not (math.isfinite(f) and math.isfinite(grad_norm)):
@@ -270,13 +283,8 @@ def descend(
             found = _search(objective, line_search, x, d, f, slope, trial)
             if found is not None:
                 break
-        if objective.escaped:
-            status = UNBOUNDED
-            if found is not None:
-                _, x, f, g = found
-            break
         if found is None:
-            status = NO_DECREASE
+            status = UNBOUNDED if objective.escaped else NO_DECREASE
             break
         if not (found[2] == -math.inf or (math.isfinite(found[2]) and np.isfinite(found[3]).all())):
             status = NOT_FINITE  # a step that nobody searched; x stays the last point that is
@@ -289,6 +297,23 @@ def descend(
         k += 1
     if line_search is None and status != CONVERGED:
         x, f, g = lowest
+    table = np.array(rows, dtype=np.float64)
+    return finish(objective, settings, status, x, f, g, k, table, points, conclude)
+
+
+def finish(
+    objective: Objective,
+    settings: Settings,
+    status: int,
+    x: Array,
+    f: float | np.floating[Any],
+    g: Array,
+    k: int,
+    table: NDArray[np.float64],
+    points: Sequence[Array] | Array,
+    conclude: Callable[[Result], None] | None = None,
+) -> Result:
+    """The result of a run that ended at x after k iterations; `table` and `points` are its history."""
     result = Result(
         x=x,
         fun=float(f),
@@ -299,10 +324,10 @@ def descend(
         nit=k,
         nfev=objective.nfev,
         njev=objective.njev,
-        history=History(np.array(rows, dtype=np.float64), np.array(points) if settings.history else None),
+        history=History(table, np.asarray(points) if settings.history else None),
     )
     if settings.return_all:
-        result.allvecs = points
+        result.allvecs = list(points)
     if conclude is not None:
         conclude(result)
     if settings.disp:

@@ -232,15 +232,23 @@ def strong_wolfe(
     0.5
     """
     _require(f0, slope0, step0)
-    c2 = _validation.number("c2", c2, minimum=0.0, below=1.0)
-    c1 = _validation.number("c1", c1, minimum=0.0, below=c2)
-    if not max_step > 0:
-        raise ValueError(f"max_step: expected a positive number, got {max_step}")
+    c1, c2, max_step = wolfe_constants(c1, c2, max_step)
     search = kernels.StrongWolfe(f0, slope0, step0, c1, c2, max_step, _noise(f0))
     while True:
         f, slope = yield search.step
         if not search.tell(f, slope):
             return search.step or None
+
+
+def wolfe_constants(
+    c1: float = 1e-4, c2: float = 0.1, max_step: float = math.inf
+) -> tuple[float, float, float]:
+    """The constants of `strong_wolfe`, checked."""
+    c2 = _validation.number("c2", c2, minimum=0.0, below=1.0)
+    c1 = _validation.number("c1", c1, minimum=0.0, below=c2)
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive number, got {max_step}")
+    return c1, c2, max_step
 
 
 def _noise(f0: float) -> float:

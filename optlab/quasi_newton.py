@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _minimize, _validation, linesearch
+from ._kernels import lbfgs as kernels
 from .linesearch import Search
 from .result import Result
 
@@ -138,28 +140,21 @@ def two_loop(g: Any, S: Any, Y: Any, gamma: float | None = None) -> Array:
         raise ValueError(f"S: expected rows of length {n} as g has, got shape {S.shape}")
     if Y.shape != S.shape:
         raise ValueError(f"Y: expected shape {S.shape} as S has, got {Y.shape}")
-    curvatures = np.einsum("ij,ij->i", S, Y)
+    dtype = np.result_type(g, S, Y)
+    S, Y = S.astype(dtype, copy=False), Y.astype(dtype, copy=False)
+    curvatures = np.einsum("ij,ij->i", S, Y, dtype=np.float64)
     if not curvatures.all():
         raise ValueError(f"S: expected curvatures s.y that are not 0, pair {int(np.argmin(curvatures))} has")
     if gamma is None:
         gamma = float(curvatures[-1] / np.dot(Y[-1], Y[-1])) if len(S) else 1.0
     else:
         gamma = _validation.number("gamma", gamma)
-    return _two_loop(g, S, Y, curvatures, gamma)
-
-
-def _two_loop(
-    g: Array, S: Sequence[Array] | Array, Y: Sequence[Array] | Array, sy: Any, gamma: float
-) -> Array:
-    q = g.copy()
-    a = np.zeros(len(S), g.dtype)
-    for i in reversed(range(len(S))):
-        a[i] = np.dot(S[i], q) / sy[i]
-        q -= a[i] * Y[i]
-    q *= g.dtype.type(gamma)
-    for i in range(len(S)):
-        q += (a[i] - np.dot(Y[i], q) / sy[i]) * S[i]
-    return q
+    result: Array = g.astype(dtype)
+    if len(S):
+        kernels.two_loop(S, Y, curvatures, gamma, result)
+    else:
+        result *= dtype.type(gamma)
+    return result
 
 
 def _curvature(s: Array, y: Array) -> float:
@@ -373,28 +368,74 @@ def lbfgs(
     )
     _validation.function("line_search", line_search)
     memory = _validation.count("memory", memory, minimum=1)
-    pairs: list[tuple[Array, Array, float]] = []
+    memory = max(1, min(memory, settings.maxiter))
+    constants = _constants(line_search)
+    if constants is not None and settings.norm == math.inf:
+        return _compiled(objective, x, memory, scale, constants, settings)
+    pairs = kernels.Pairs(x, memory, scale)
     last: tuple[Array, Array] | None = None
 
     def direction(x: Array, g: Array, anew: bool) -> tuple[Array, float | None] | None:
         nonlocal last
-        with np.errstate(over="ignore", invalid="ignore"):
-            if last is None or g is not last[1]:
-                if last is not None:
-                    s, y = x - last[0], g - last[1]
-                    sy = _curvature(s, y)
-                    if sy:
-                        pairs.append((s, y, sy))
-                        del pairs[:-memory]
-                last = x, g
-            elif not pairs:
-                return None  # -g it was
-            if anew:
-                pairs.clear()
-            if not pairs:
-                return -g, None
-            S, Y, sy_all = zip(*pairs, strict=True)
-            gamma = sy_all[-1] / float(np.dot(Y[-1], Y[-1])) if scale else 1.0
-            return -_two_loop(g, S, Y, sy_all, gamma), 1.0
+        if last is None or g is not last[1]:
+            if last is not None:
+                pairs.learn(*last, x, g)
+            last = x, g
+        elif not pairs.count:
+            return None  # -g it was
+        if anew:
+            pairs.clear()
+        return (pairs.direction(g), 1.0) if pairs.count else (-g, None)
 
     return _minimize.descend(objective, x, direction, line_search, settings)
+
+
+def _constants(line_search: Callable[..., Search]) -> tuple[float, float, float] | None:
+    """c1, c2 and max_step if the search is `strong_wolfe`, bare or with some of them fixed."""
+    search: Any = line_search
+    fixed: dict[str, Any] = {}
+    if isinstance(line_search, partial) and not line_search.args:
+        search, fixed = line_search.func, line_search.keywords
+    if search is not linesearch.strong_wolfe or fixed.keys() - {"c1", "c2", "max_step"}:
+        return None
+    return linesearch.wolfe_constants(**fixed)
+
+
+def _compiled(
+    objective: _minimize.Objective,
+    x: Array,
+    memory: int,
+    scale: bool,
+    constants: tuple[float, float, float],
+    settings: _minimize.Settings,
+) -> Result:
+    """The run in the kernel; Python is there for the user's functions."""
+    problem = objective.compiled(x)
+    keep = settings.history or settings.return_all
+    run = kernels.Iteration(problem, x, memory, scale, settings.gtol, settings.maxiter, *constants, keep)
+    chunk = 1 if settings.callback is not None else 64
+    why = kernels.PAUSED
+    while why == kernels.PAUSED:
+        start, before = perf_counter(), run.rows
+        why = run.advance(chunk)
+        while why == kernels.NEED_VALUE:
+            f, g = objective(run.trial)
+            run.tell(float(f), g)
+            why = run.advance(chunk + before - run.rows)
+        if run.keep:
+            run.keep = _minimize.has_room(run.rows, x)
+        if settings.callback is not None:
+            if run.rows > max(before, 1):
+                try:
+                    settings.callback(run.x, run.f)
+                except StopIteration:
+                    break
+        elif chunk < settings.maxiter and perf_counter() - start < 0.05:  # often enough for the keyboard
+            chunk *= 2
+    if problem is not None:
+        objective.nfev = objective.njev = run.evaluations
+    status = _minimize.STOPPED if why == kernels.PAUSED else why - kernels.CONVERGED
+    points = np.concatenate(run.points) if keep else ()
+    return _minimize.finish(
+        objective, settings, status, run.x, run.f, run.g, run.rows - 1, run.record, points
+    )
