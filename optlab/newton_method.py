@@ -11,7 +11,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dsysv, dsysv_lwork
 
-from . import _minimize, _validation, landscape
+from . import _minimize, _validation
+from .landscape import critical, curvature
 from .linesearch import Search
 from .result import Result
 
@@ -192,8 +193,8 @@ def newton(
         result.eigenvalues = result.index = None
         if np.isfinite(H).all():
             result.eigenvalues = scipy.linalg.eigvalsh(H)
-            rtol = len(H) * _EPS if hessian.exact else landscape.ZERO[False]
-            kind, result.index, _, _ = landscape.signs(result.eigenvalues, rtol, hessian.exact)
+            rtol = len(H) * _EPS if hessian.exact else critical.ZERO[False]
+            kind, result.index, _, _ = critical.signs(result.eigenvalues, rtol, hessian.exact)
             if result.success:
                 count = f" ({result.index} of {len(H)} eigenvalues negative)" if kind == "saddle" else ""
                 result.message = f"{result.message[:-1]}, at {_WHERE[kind]}{count}."
@@ -209,7 +210,7 @@ class _Hessian:
         self.objective = objective
         if hess is None and _minimize.is_problem(fun):
             self.hess, self.args = fun.hess, ()
-            self.exact = landscape.is_exact(fun)
+            self.exact = curvature.is_exact(fun)
         else:
             self.hess = None if hess is None else _validation.function("hess", hess)
             self.args = objective.args
@@ -219,12 +220,12 @@ class _Hessian:
     def __call__(self, x: Array) -> Array:
         if self.hess is not None:
             self.count += 1
-            return landscape.symmetric("hess", self.hess(x.copy(), *self.args), len(x))
+            return curvature.symmetric("hess", self.hess(x.copy(), *self.args), len(x))
         noise = float(np.finfo(x.dtype).eps)
         if not self.objective.jac:  # its gradients are differences too
             noise = math.sqrt(noise)
         grad = self.objective.grad
-        return landscape.by_columns(lambda v: landscape.difference_product(grad, x, v, noise), x)
+        return curvature.by_columns(lambda v: curvature.difference_product(grad, x, v, noise), x)
 
 
 def newton_step(H: Array, g: Array, damping: float = 0.0, absolute: bool = False) -> Array | None:

@@ -10,6 +10,7 @@ from scipy.optimize import rosen, rosen_der, rosen_hess
 
 import optlab
 from optlab import landscape, problems
+from optlab.landscape import spectra, stalls
 from optlab.result import History
 
 
@@ -239,7 +240,7 @@ def test_quadrature_is_exact_for_polynomials_of_the_spectrum():
     """With n probes that are the unit vectors it would be the trace; here: each probe's own moments."""
     H = symmetric(np.linspace(-2, 3, 30))
     v = np.random.default_rng(1).standard_normal(30)
-    theta, w = landscape._quadrature(lambda x: H @ x, v, 5, np.dtype(np.float64))
+    theta, w = spectra._quadrature(lambda x: H @ x, v, 5, np.dtype(np.float64))
     v /= np.linalg.norm(v)
     for power in range(10):
         assert w @ theta**power == pytest.approx(v @ np.linalg.matrix_power(H, power) @ v, rel=1e-9)
@@ -498,7 +499,7 @@ def test_many_parameters():
 
 
 def test_every_kind_has_its_words():
-    for kind, message in landscape._STALLS.items():
+    for kind, message in stalls._STALLS.items():
         assert message.endswith(".")
         assert kind[:5] in message.lower() or kind == "degenerate"
 
@@ -614,6 +615,26 @@ def test_single_precision_is_allowed_its_rounding():
     check = landscape.check_gradient(fun, lambda x: np.exp(x), x)
     assert check.correct
     assert not landscape.check_gradient(fun, lambda x: 1.05 * np.exp(x), x).correct
+
+
+def test_values_of_less_precision_than_the_point():
+    fun = lambda x: float(np.float32(np.sum(np.exp(np.asarray(x, float)))))  # noqa: E731
+    for seed in range(10):
+        x = np.random.default_rng(seed).standard_normal(3)
+        check = landscape.check_gradient(fun, np.exp, x)
+        assert check.correct, check
+        assert not landscape.check_gradient(fun, lambda x: 1.1 * np.exp(x), x).correct
+
+
+def test_a_derivative_that_is_zero_is_no_failed_difference():
+    def fun(x):
+        return math.nan if abs(x[0]) > 0.05 else float(x[1] ** 4)
+
+    x = [0.0, 1.0]
+    assert landscape.check_gradient(fun, lambda x: np.array([0, 4 * x[1] ** 3]), x).correct
+    assert not landscape.check_gradient(fun, lambda x: np.array([1, 4 * x[1] ** 3]), x).correct
+    only_one_step = landscape.check_gradient(fun, lambda x: np.array([7.0, 4.0]), x, h=[1e-1, 1e-3])
+    assert not only_one_step.correct
 
 
 @pytest.mark.parametrize(
