@@ -267,8 +267,11 @@ def _plan(
 
 
 def _rows(plan: _Plan, starts: int) -> tuple[Array, Array]:
-    rows = -(-plan.steps // plan.every) + 1
-    return np.empty((rows, starts, plan.problem.n)), np.empty((rows, 4, starts))
+    rows, n = -(-plan.steps // plan.every) + 1, plan.problem.n
+    # One block: large ones come in large pages, and small pages take longer than the steps.
+    block = np.empty(rows * starts * (n + 4))
+    points, table = block[: rows * starts * n], block[rows * starts * n :]
+    return points.reshape(rows, starts, n), table.reshape(rows, 4, starts)
 
 
 def _follow(

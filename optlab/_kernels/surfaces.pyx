@@ -6,11 +6,11 @@ the compiler inlines a cost into the loop or not. The caller has checked all arr
 
 cimport numpy as cnp
 import numpy as np
-from libc.math cimport cos, exp, expm1, fabs, isfinite, isinf, sin, sqrt
+from libc.math cimport INFINITY, cos, exp, expm1, fabs, isfinite, isinf, sin, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from ._clones cimport IVOID
+from ._clones cimport CVOID, IVOID
 from .steps cimport Rule, Stepper
 
 cnp.import_array()
@@ -543,14 +543,21 @@ cdef inline void record(Course* c, Py_ssize_t n, double f, double grad_norm, dou
 
 
 cdef inline double norm(Py_ssize_t n, const double* g) noexcept nogil:
-    """The 2-norm; the largest entry is taken out where squares would overflow or underflow."""
+    """The 2-norm."""
+    cdef Py_ssize_t i
+    cdef double total = 0
+    for i in range(n):
+        total += g[i] * g[i]
+    return sqrt(total) if 1e-280 < total < 1e300 else scaled_norm(n, g)
+
+
+cdef double scaled_norm(Py_ssize_t n, const double* g) noexcept nogil:
+    """The 2-norm where squares would overflow or underflow: the largest entry is taken out."""
     cdef Py_ssize_t i
     cdef double total = 0, largest = 0
     for i in range(n):
-        total += g[i] * g[i]
-    if 1e-280 < total < 1e300 or total != total:
-        return sqrt(total)
-    for i in range(n):
+        if g[i] != g[i]:
+            return g[i]
         largest = max(largest, fabs(g[i]))
     if largest == 0 or isinf(largest):
         return largest
@@ -644,10 +651,9 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
     """`follow` for plain descent in two dimensions with nothing added: the cost is inlined, and what the loop
     needs is local."""
     cdef Py_ssize_t t = c.t, stop = c.stop, last = c.last, every = c.every, starts = c.starts, row, due
-    cdef double f = 0, size = 0, lr, gtol = c.gtol
+    cdef double f = 0, move = 0, size, lr, gtol = c.gtol
     cdef double x[2]
     cdef double g[2]
-    cdef double y[2]
     cdef double* point
     cdef double* table
     if (not rule.plain or s.n != 2 or c.noise != NULL or c.lr_stride or not isinf(c.clip_norm)
@@ -662,12 +668,12 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
         return
     lr = c.lr[0]
     x[0], x[1], g[0], g[1] = c.x[0], c.x[1], c.g[0], c.g[1]
-    y[0], y[1] = x[0], x[1]
+    size = norm(2, g)
     row = t // every + 1
     due = min(row * every, last)  # the next step with a row
     point, table = c.rows + row * starts * 2, c.table + row * starts * 4
     while t < stop:
-        y[0], y[1] = x[0], x[1]
+        move = lr * size
         x[0] -= lr * g[0]
         x[1] -= lr * g[1]
         t += 1
@@ -675,57 +681,57 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
         size = norm(2, g)
         if t == due:
             point[0], point[1] = x[0], x[1]
-            table[0], table[starts], table[2 * starts] = f, size, difference(2, x, y)
+            table[0], table[starts], table[2 * starts] = f, size, move
             table[3 * starts] = <double> (t + 1)
             due = min(due + every, last)
             point += 2 * starts
             table += 4 * starts
-        if size <= gtol or not (isfinite(f) and isfinite(size)):
+        if not (size > gtol and f - f == 0 and size < INFINITY):
             break
     c.t = t
     c.x[0], c.x[1], c.g[0], c.g[1] = x[0], x[1], g[0], g[1]
     judge(c, f, size)
     if c.ended and t < last:
-        finish(c, 2, f, size, difference(2, x, y))
+        finish(c, 2, f, size, move)
 
 
-cdef void quadratic_2d_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID quadratic_2d_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(quadratic_2d, s, rule, c)
 
 
-cdef void elongated_bowl_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID elongated_bowl_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(elongated_bowl, s, rule, c)
 
 
-cdef void rosenbrock_2d_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID rosenbrock_2d_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(rosenbrock_2d, s, rule, c)
 
 
-cdef void crescent_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID crescent_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(crescent, s, rule, c)
 
 
-cdef void beale_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID beale_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(beale, s, rule, c)
 
 
-cdef void himmelblau_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID himmelblau_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(himmelblau, s, rule, c)
 
 
-cdef void booth_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID booth_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(booth, s, rule, c)
 
 
-cdef void saddle_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID saddle_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(saddle, s, rule, c)
 
 
-cdef void monkey_saddle_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID monkey_saddle_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(monkey_saddle, s, rule, c)
 
 
-cdef void double_well_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
+cdef CVOID double_well_path(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     slide(double_well, s, rule, c)
 
 
@@ -749,24 +755,24 @@ cdef void enter(str name, value_t evaluate, product_t product, path_t path):
 
 
 enter("ackley", ackley, ackley_product, follow)
-enter("beale", beale, beale_product, beale_path)
-enter("booth", booth, booth_product, booth_path)
+enter("beale", beale, beale_product, <path_t> beale_path)
+enter("booth", booth, booth_product, <path_t> booth_path)
 enter("cliff", cliff, cliff_product, follow)
-enter("crescent", crescent, crescent_product, crescent_path)
+enter("crescent", crescent, crescent_product, <path_t> crescent_path)
 enter("diagonal", diagonal, diagonal_product, follow)
-enter("double_well", double_well, double_well_product, double_well_path)
-enter("elongated_bowl", elongated_bowl, elongated_bowl_product, elongated_bowl_path)
+enter("double_well", double_well, double_well_product, <path_t> double_well_path)
+enter("elongated_bowl", elongated_bowl, elongated_bowl_product, <path_t> elongated_bowl_path)
 enter("extended_rosenbrock", extended_rosenbrock, extended_rosenbrock_product, follow)
-enter("himmelblau", himmelblau, himmelblau_product, himmelblau_path)
-enter("monkey_saddle", monkey_saddle, monkey_saddle_product, monkey_saddle_path)
+enter("himmelblau", himmelblau, himmelblau_product, <path_t> himmelblau_path)
+enter("monkey_saddle", monkey_saddle, monkey_saddle_product, <path_t> monkey_saddle_path)
 enter("mountain", mountain, mountain_product, follow)
 enter("plateau", plateau, plateau_product, follow)
 enter("quadratic", quadratic, quadratic_product, follow)
-enter("quadratic_2d", quadratic_2d, quadratic_product, quadratic_2d_path)
+enter("quadratic_2d", quadratic_2d, quadratic_product, <path_t> quadratic_2d_path)
 enter("rastrigin", rastrigin, rastrigin_product, follow)
 enter("rosenbrock", rosenbrock, rosenbrock_product, follow)
-enter("rosenbrock_2d", rosenbrock_2d, rosenbrock_product, rosenbrock_2d_path)
-enter("saddle", saddle, saddle_product, saddle_path)
+enter("rosenbrock_2d", rosenbrock_2d, rosenbrock_product, <path_t> rosenbrock_2d_path)
+enter("saddle", saddle, saddle_product, <path_t> saddle_path)
 enter("shared_weight", shared_weight, shared_weight_product, follow)
 enter("styblinski_tang", styblinski_tang, styblinski_tang_product, follow)
 enter("two_valleys", two_valleys, two_valleys_product, follow)
