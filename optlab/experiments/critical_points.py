@@ -66,7 +66,9 @@ class Field:
     phases: Array
 
     def value(self, x: ArrayLike) -> Array:
-        return self.derivatives(x)[0]
+        angles = np.asarray(x) @ self.waves.T + self.phases
+        total: Array = np.sqrt(2 / len(self.phases)) * np.cos(angles).sum(axis=-1)
+        return total
 
     def derivatives(self, x: ArrayLike) -> tuple[Array, Array, Array]:
         """Value, gradient and Hessian: shapes (...), (..., n) and (..., n, n)."""
