@@ -185,19 +185,21 @@ def check_gradient(
 def _quotients(objective: _minimize.Objective, x: Array, which: Array, ladder: Array) -> tuple[Array, Array]:
     """Central differences, a row a step, and what rounding may do to each."""
     value = objective.value if callable(objective.jac) else lambda at: objective(at)[0]
-    eps = float(np.finfo(x.dtype).eps)
-    quotients = np.full((len(ladder), len(which)), math.nan)
-    rounding = np.full_like(quotients, math.inf)
+    shape = len(ladder), len(which)
+    up, down, moved = np.full(shape, math.nan), np.full(shape, math.nan), np.empty(shape)
     for row, step in enumerate(ladder):
         for column, i in enumerate(which):
             forth, back = x.copy(), x.copy()
             forth[i] += step * max(1.0, abs(x[i]))
             back[i] -= step * max(1.0, abs(x[i]))
-            moved = float(forth[i]) - float(back[i])
-            if moved > 0:
-                up, down = float(value(forth)), float(value(back))
-                quotients[row, column] = (up - down) / moved
-                rounding[row, column] = eps * (abs(up) + abs(down)) / moved
+            moved[row, column] = float(forth[i]) - float(back[i])
+            if moved[row, column] > 0:
+                up[row, column], down[row, column] = value(forth), value(back)
+    with np.errstate(all="ignore"):  # a step that is lost in x; infinities, where x leaves the domain
+        single = np.array_equal(up.astype(np.float32), up, equal_nan=True)  # whatever the type they come in
+        eps = float(np.finfo(np.float32 if single else np.float64).eps)
+        quotients = (up - down) / moved
+        rounding = eps * (np.abs(up) + np.abs(down)) / moved
     # A difference that vanishes at some steps only was too small to be seen there.
     rounding[(quotients == 0) & (np.nan_to_num(quotients) != 0).any(axis=0)] = math.inf
     return quotients, rounding
