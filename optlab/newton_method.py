@@ -126,7 +126,7 @@ def newton(
     Notes
     -----
     Works as ``scipy.optimize.minimize(fun, x0, jac=..., hess=..., method=optlab.newton)``. A step takes about
-    n³/3 multiplications, by Cholesky's factorization or, where H is not positive definite, that of Bunch and
+    n³/6 multiplications, by Cholesky's factorization or, where H is not positive definite, that of Bunch and
     Kaufman. If both fail on a singular H, the shortest of all steps that solve the equations is taken, by
     eigenvalues. Each run ends with one more Hessian, for `eigenvalues`.
 
