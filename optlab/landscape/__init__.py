@@ -8,14 +8,14 @@ Every function takes the cost as its first argument, in one of two forms:
 
 .. math::
 
-    H v \approx \frac{g(x + h v) - g(x - h v)}{2 h}, \qquad
-    h \lVert v \rVert = \varepsilon^{1/3} \max(1, \lVert x \rVert_\infty),
+    H v &\approx \frac{g(x + h v) - g(x - h v)}{2 h}, \\
+    h \lVert v \rVert &= \varepsilon^{1/3} \max(1, \lVert x \rVert_\infty),
 
 where :math:`\varepsilon` is the precision of numbers, and only those coordinates of x count that move.
 Rounding errs by :math:`\varepsilon / h`, the formula by :math:`h^2`; this h makes the two equal, and the
 result good to about ten digits if the gradient is exact.
 
-Points are computed with as float64, or as float32 if they are given so.
+Points are float64, or float32 if they are given so.
 """
 
 from .critical import CriticalPoint, classify_critical_point, escape_direction

@@ -138,7 +138,7 @@ def escape_direction(problem: Any, x: Any) -> tuple[float, Array]:
     ------
     ValueError, TypeError
         Input of the wrong shape or type, a Hessian that is not finite at x.
-    scipy.sparse.linalg.ArpackNoConvergence
+    RuntimeError
         If Lanczos did not find the eigenvalue.
 
     Examples

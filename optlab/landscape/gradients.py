@@ -79,8 +79,8 @@ def check_gradient(
 
     .. math::
 
-        \frac{f(x + h e_i) - f(x - h e_i)}{2 h}
-        = \frac{\partial f}{\partial x_i} + O(h^2) + O(\varepsilon / h)
+        &\frac{f(x + h e_i) - f(x - h e_i)}{2 h} \\
+        &\quad = \frac{\partial f}{\partial x_i} + O(h^2) + O(\varepsilon / h)
 
     The derivative is taken from where two successive steps agree best, and what they differ by, plus
     rounding, is its uncertainty. If `fun` accepts complex numbers the derivative is
@@ -88,10 +88,11 @@ def check_gradient(
     .. math::
 
         \frac{\operatorname{Im} f(x + \mathrm{i} h e_i)}{h}
-        = \frac{\partial f}{\partial x_i} + O(h^2), \quad h = 10^{-20},
+        = \frac{\partial f}{\partial x_i} + O(h^2)
 
-    exact to rounding, as nothing is subtracted. It is used only where it agrees with the differences: a
-    function that takes absolute values of complex numbers, say, returns something else.
+    with :math:`h = 10^{-20}`, exact to rounding, as nothing is subtracted. It is used only where it agrees
+    with the differences: a function that takes absolute values of complex numbers, say, returns something
+    else.
 
     A coordinate is correct if gradient and derivative differ by at most rtol times the larger of them plus
     ten times the uncertainty.

@@ -43,7 +43,7 @@ def spectrum(problem: Any, x: Any, k: int | None = None) -> Array:
     ------
     ValueError, TypeError
         Input of the wrong shape or type, a Hessian that is not finite at x, k out of range.
-    scipy.sparse.linalg.ArpackNoConvergence
+    RuntimeError
         If Lanczos did not find the k eigenvalues.
 
     Examples
