@@ -177,7 +177,7 @@ def peak(n, memory):
     """Bytes that 25 steps of L-BFGS allocate at most."""
     problem = problems.rosenbrock(n)
     x0 = np.full(n, -1.0)
-    optlab.lbfgs(problem, x0, memory=memory, maxiter=2, history=False)  # what is imported on first use
+    optlab.lbfgs(problems.rosenbrock(2), [0.0, 0.0], maxiter=2)  # imports what is imported on first use
     tracemalloc.start()
     run = optlab.lbfgs(problem, x0, memory=memory, maxiter=25, gtol=0.0, history=False)
     bytes_used = tracemalloc.get_traced_memory()[1]
