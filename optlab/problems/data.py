@@ -23,6 +23,7 @@ class DataProblem(Problem):
     Attributes
     ----------
     X : ndarray, shape (samples, inputs)
+        Read-only, as y.
     y : ndarray, shape (samples,)
         Labels 0, 1, ..., or numbers.
     layers : tuple of int
@@ -286,6 +287,7 @@ def _problem(
     penalty = _validation.number("penalty", penalty, minimum=0.0)
     kernel = Trained(X, np.ascontiguousarray(T, dtype=np.float64), sizes, activation, loss, penalty)
     problem = DataProblem(name, kernel)
+    X.flags.writeable = y.flags.writeable = False  # the kernel reads X itself
     problem.X, problem.y, problem.layers, problem._activation = X, y, sizes, activation
     return problem
 
