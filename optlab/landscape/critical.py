@@ -84,7 +84,8 @@ def classify_critical_point(
     Examples
     --------
     >>> import numpy as np
-    >>> saddle = classify_critical_point(lambda x: np.array([2 * x[0], -2 * x[1]]), [0.0, 0.0])
+    >>> gradient = lambda x: np.array([2 * x[0], -2 * x[1]])
+    >>> saddle = classify_critical_point(gradient, [0.0, 0.0])
     >>> saddle.kind, saddle.index, saddle.eigenvalues.round(6)
     ('saddle', 1, array([-2.,  2.]))
     """
@@ -144,7 +145,8 @@ def escape_direction(problem: Any, x: Any) -> tuple[float, Array]:
     Examples
     --------
     >>> import numpy as np
-    >>> eigenvalue, u = escape_direction(lambda x: np.array([2 * x[0], -2 * x[1]]), [0.0, 0.0])
+    >>> gradient = lambda x: np.array([2 * x[0], -2 * x[1]])
+    >>> eigenvalue, u = escape_direction(gradient, [0.0, 0.0])
     >>> round(eigenvalue, 6), u.round(6)
     (-2.0, array([0., 1.]))
     """

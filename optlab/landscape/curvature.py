@@ -41,7 +41,7 @@ def hessian_vector_product(problem: Any, x: Any, v: Any) -> Array:
     Examples
     --------
     >>> import numpy as np
-    >>> hessian_vector_product(lambda x: x**3, np.array([1.0, 2.0]), np.array([1.0, 1.0])).round(6)
+    >>> hessian_vector_product(lambda x: x**3, [1.0, 2.0], [1.0, 1.0]).round(6)
     array([ 3., 12.])
     """
     x, v = point(x), _validation.real_array("v", v, 1)
@@ -72,7 +72,8 @@ def hessian(problem: Any, x: Any) -> Array:
     Examples
     --------
     >>> import numpy as np
-    >>> hessian(lambda x: np.array([2 * x[0] - x[1], 4 * x[1] - x[0]]), [0.0, 0.0]).round(6)
+    >>> gradient = lambda x: np.array([2 * x[0] - x[1], 4 * x[1] - x[0]])
+    >>> hessian(gradient, [0.0, 0.0]).round(6)
     array([[ 2., -1.],
            [-1.,  4.]])
     """

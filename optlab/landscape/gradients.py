@@ -30,8 +30,10 @@ class GradientCheck:
         What was checked.
     gradient : ndarray, shape (m,)
         The gradient that was checked, in these coordinates.
-    estimate, uncertainty : ndarray, shape (m,)
-        The derivative by the best differences or the complex step, and its likely error.
+    estimate : ndarray, shape (m,)
+        The derivative by the best differences or the complex step.
+    uncertainty : ndarray, shape (m,)
+        The likely error of the estimate.
     error : ndarray, shape (m,)
         abs(gradient - estimate)
     h : ndarray, shape (rungs,)
@@ -131,10 +133,11 @@ def check_gradient(
     Examples
     --------
     >>> import numpy as np
-    >>> right = check_gradient(lambda x: np.sum(x**4), lambda x: 4 * x**3, [1.0, 2.0])
+    >>> fun = lambda x: np.sum(x**4)
+    >>> right = check_gradient(fun, lambda x: 4 * x**3, [1.0, 2.0])
     >>> right.correct, round(right.slope, 2)
     (True, 2.0)
-    >>> wrong = check_gradient(lambda x: np.sum(x**4), lambda x: 4 * x**3 + [0, 0.1], [1.0, 2.0])
+    >>> wrong = check_gradient(fun, lambda x: 4 * x**3 + [0, 0.1], [1.0, 2.0])
     >>> wrong.message
     'Wrong in 1 of 2 coordinates: at [1] the gradient is 32.1, the derivative 32.'
     """

@@ -94,11 +94,15 @@ class SpectralDensity:
 
     Attributes
     ----------
-    grid, density : ndarray, shape (points,)
+    grid : ndarray, shape (points,)
+        Where the density is given.
+    density : ndarray, shape (points,)
         The estimated density of the eigenvalues; its integral is 1.
-    nodes, weights : ndarray, shape (m,)
-        What it was smoothed from: the quadrature nodes of all probes and their weights, which sum to 1.
-        ``n * weights @ nodes`` estimates the trace of H, ``n * weights @ nodes**2`` that of H².
+    nodes : ndarray, shape (m,)
+        What it was smoothed from: the quadrature nodes of all probes.
+    weights : ndarray, shape (m,)
+        The weights of the nodes, which sum to 1. ``n * weights @ nodes`` estimates the trace of H,
+        ``n * weights @ nodes**2`` that of H².
     width : float
         The standard deviation of the Gaussian kernel.
     """
@@ -168,10 +172,12 @@ def spectral_density(
     Half of the eigenvalues are 1, half are 3:
 
     >>> import numpy as np
-    >>> found = spectral_density(lambda x: np.repeat([1.0, 3.0], 500) * x, np.zeros(1000))
+    >>> eigenvalues = np.repeat([1.0, 3.0], 500)
+    >>> found = spectral_density(lambda x: eigenvalues * x, np.zeros(1000))
     >>> round(float(found.weights @ found.nodes), 1)
     2.0
-    >>> round(float(found.density[found.grid < 2].sum() * np.diff(found.grid)[0]), 1)
+    >>> lower = found.density[found.grid < 2].sum() * np.diff(found.grid)[0]
+    >>> round(float(lower), 1)
     0.5
     """
     x = point(x)

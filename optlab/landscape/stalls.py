@@ -104,13 +104,12 @@ def diagnose_stall(
 
     Examples
     --------
-    Descent with the largest step that does not diverge:
+    Descent that jumps from side to side of a valley:
 
-    >>> import numpy as np
-    >>> from optlab.result import History
-    >>> x = np.outer((-1.0) ** np.arange(200), [1.0, 0.0])
-    >>> table = np.column_stack([0.5 * x[:, 0] ** 2, np.abs(x[:, 0]), np.ones(200), np.arange(200)])
-    >>> diagnose_stall(lambda x: x, History(table, x)).kind
+    >>> import optlab
+    >>> p = optlab.problems.elongated_bowl()
+    >>> run = optlab.trajectory(p, optlab.SGD(lr=1e-2), [10.0, 1.0], 2000)
+    >>> diagnose_stall(p, run).kind
     'oscillation'
     """
     window = _validation.count("window", window, minimum=1)
