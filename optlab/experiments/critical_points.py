@@ -5,6 +5,7 @@ the Hessian at a critical point about which nothing is known. A Gaussian random 
 which one can look for all critical points and count the descending directions at each.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,7 +15,9 @@ from scipy.spatial import cKDTree
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
+from optlab import SGD, trajectory
 from optlab.experiments import stored
+from optlab.problems import Problem, mlp
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -85,18 +88,21 @@ def random_field(n: int, seed: int, terms: int = 200) -> Field:
     return Field(rng.standard_normal((terms, n)), rng.uniform(0, 2 * np.pi, terms))
 
 
-def find_critical_points(field: Field, x: Array, iterations: int = 60) -> Array:
+Derivatives: TypeAlias = Callable[[Array], tuple[Array, Array, Array]]
+
+
+def find_critical_points(derivatives: Derivatives, x: Array, iterations: int = 60) -> Array:
     """Where g = 0 near the rows of x: Levenberg-Marquardt on ||g||^2, whatever the cost does.
 
     A step solves (H H + mu I) d = -H g. After a step that shortens g the damping mu falls; any other step is
     taken back, and mu grows. Rows that do not arrive at ||g|| < 1e-9 are left out.
     """
     mu, found = np.full(len(x), 1e-2), []
-    _, g, H = field.derivatives(x)
+    _, g, H = derivatives(x)
     for _ in range(iterations):
         damped = H @ H + mu[:, None, None] * np.eye(x.shape[1])
         trial = x - np.linalg.solve(damped, H @ g[:, :, None])[:, :, 0]
-        _, g_trial, H_trial = field.derivatives(trial)
+        _, g_trial, H_trial = derivatives(trial)
         better = np.linalg.norm(g_trial, axis=1) < np.linalg.norm(g, axis=1)
         x[better], g[better], H[better] = trial[better], g_trial[better], H_trial[better]
         mu *= np.where(better, 0.2, 3.0)
@@ -114,10 +120,46 @@ def field_critical_points(
     field = random_field(n, seed)
     rng = np.random.default_rng([seed, n, starts])
     with threadpool_limits(1):
-        x = find_critical_points(field, rng.uniform(-half_width, half_width, (starts, n)))
+        x = find_critical_points(field.derivatives, rng.uniform(-half_width, half_width, (starts, n)))
     x = x[(abs(x) <= half_width).all(axis=1)]
     # Many starts end at the same point: keep the first of each group.
     first = [min(near) for near in cKDTree(x).query_ball_point(x, 1e-5)]
     x = x[np.unique(first)]
     value, _, H = field.derivatives(x)
     return x, value, (np.linalg.eigvalsh(H) < 0).sum(axis=1)
+
+
+def small_network() -> Problem:
+    """Four tanh units and 40 parameters: 120 of the digits 0 to 3, seen through four principal components."""
+    X, labels = some_digits(600)
+    X, labels = X[labels < 4][:120], labels[labels < 4][:120]
+    U, _, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    # The penalty keeps the Hessian from having zeros, and the parameters from going to infinity.
+    return mlp((np.sqrt(len(U)) * U[:, :4], labels), hidden=(4,), activation="tanh", penalty=1e-2)
+
+
+@stored
+def network_critical_points(runs: int = 6) -> tuple[Array, NDArray[np.intp]]:
+    """Critical points of `small_network`, searched for along runs of descent: costs and indices.
+
+    Points with the same cost are copies by symmetry, and counted once.
+    """
+    net = small_network()
+
+    def derivatives(x: Array) -> tuple[Array, Array, Array]:
+        pairs = [net.value_and_grad(row) for row in x]
+        H = np.array([net.hess(row) for row in x]).reshape(-1, net.n, net.n)
+        return np.array([f for f, _ in pairs]), np.array([g for _, g in pairs]).reshape(x.shape), H
+
+    starts = []
+    for seed in range(runs):
+        x0 = np.random.default_rng(seed).standard_normal(net.n)
+        path = trajectory(net, SGD(lr=0.3), x0, 300).x
+        assert path is not None
+        starts.append(path[[0, 5, 10, 20, 40, 80, 160, 300]])
+    with threadpool_limits(1):
+        x = find_critical_points(derivatives, np.concatenate(starts), iterations=150)
+        value, _, H = derivatives(x)
+        index = (np.linalg.eigvalsh(H) < 0).sum(axis=1)
+    _, first = np.unique(value.round(8), return_index=True)
+    return value[first], index[first]

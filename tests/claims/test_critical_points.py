@@ -13,6 +13,7 @@ from optlab.experiments.critical_points import (
     DRAWS,
     field_critical_points,
     index_counts,
+    network_critical_points,
     some_digits,
 )
 
@@ -163,6 +164,9 @@ def test_high_critical_points_are_saddles_and_low_ones_minima(claim):
     claim.at_least("smallest rise of the mean cost from one index to the next", min(steps), 0.0)
     five = [spearmanr(*field_critical_points(5, seed, 1500, 3.0)[1:])[0] for seed in range(3)]
     claim.at_least("n = 5: smallest rank correlation of 3 fields", min(five), 0.7)
+    cost, index = network_critical_points()
+    claim.at_least("network of 40 parameters: rank correlation", spearmanr(cost, index)[0], 0.7)
+    claim.equal("network: index of its lowest critical point", index[0], 0, 0)
 
 
 @pytest.mark.claim("CP-6")
