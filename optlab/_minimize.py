@@ -42,6 +42,11 @@ _EXTRAS: dict[str, Any] = {
     "constraints": (),
 }
 
+# A change of the value that may be rounding alone, in units of its last place: the terms of a sum are often a
+# thousand times larger than it is.
+_ROUNDING = 1e3
+_STALLED = 5  # moves in a row that change nothing but that
+
 _HISTORY_BYTES = 2**30  # beyond this the points are no longer kept
 
 
@@ -232,11 +237,14 @@ def descend(
     step = last_slope = 0.0
     f, g = objective(x)
     lowest = x, f, g
+    least_norm, stalled = math.inf, 0
     k = 0
     while True:
         # 1. Record, and see whether to stop.
         grad_norm = _norm(g, settings.norm) if np.isfinite(g).all() else math.nan
         rows.append((float(f), grad_norm, step, objective.njev))
+        if grad_norm < (1.0 - 1e-6) * least_norm:
+            least_norm, stalled = grad_norm, 0
         if keep:
             points.append(x.copy())
             keep = has_room(len(points), x)
@@ -254,6 +262,9 @@ def descend(
             break
         if grad_norm <= settings.gtol:
             status = CONVERGED
+            break
+        if stalled == _STALLED and line_search is not None:
+            status = NO_DECREASE
             break
         if k == settings.maxiter:
             status = EXHAUSTED
@@ -280,7 +291,7 @@ def descend(
             trial = first or (step * last_slope / slope if not anew else 0.0)
             if not 0.0 < trial < math.inf:
                 trial = min(1.0, 1.0 / _norm(d, 2)) or 1.0
-            found = _search(objective, line_search, x, d, f, slope, trial)
+            found = _search(objective, line_search, x, g, d, f, slope, trial)
             if found is not None:
                 break
         if found is None:
@@ -291,6 +302,7 @@ def descend(
             break
         # 4. Move
         last_slope = slope
+        stalled = stalled + 1 if found[2] >= lowest[1] and found[2] - f <= _rounding(f) else 0
         step, x, f, g = found
         if f < lowest[1]:
             lowest = x, f, g
@@ -339,12 +351,17 @@ def _search(
     objective: Objective,
     line_search: Callable[..., Search],
     x: Array,
+    g0: Array,
     d: Array,
     f0: np.floating[Any],
     slope0: float,
     step0: float,
 ) -> tuple[float, Array, np.floating[Any], Array] | None:
-    """Step, point, value and gradient that the search accepts; None if it finds no lower point."""
+    """Step, point, value and gradient that the search accepts; None if it finds no lower point.
+
+    Where the value rises, but by no more than its rounding may be, the gradient decides: a step that lessens
+    it and its slope is taken (as Hager and Zhang's approximate Wolfe conditions do, SIAM J. Optim. 16, 2005).
+    """
     last: tuple[float, Array, Any, Array] | None = None
     lowest: tuple[float, Array, Any, Array] | None = None
     search = line_search(f0, slope0, step0)
@@ -366,7 +383,10 @@ def _search(
             return last
         if lowest is None or f < lowest[2]:
             lowest = last
-        told = f, _dot(g, d)
+        slope = _dot(g, d)
+        if f0 < f <= f0 + _rounding(f0) and abs(slope) <= 0.9 * abs(slope0) and abs(g).max() < abs(g0).max():
+            return last
+        told = f, slope
     if accepted is not None and last is not None and lowest is not None:
         for trial in (last, lowest):
             if trial[0] == accepted:
@@ -377,6 +397,11 @@ def _search(
     if lowest is not None and lowest[2] < f0 and np.isfinite(lowest[3]).all():
         return lowest
     return None
+
+
+def _rounding(f: np.floating[Any]) -> float:
+    """A change of the value f that may be rounding alone."""
+    return _ROUNDING * float(np.finfo(f.dtype).eps) * abs(float(f))
 
 
 # Where these overflow, infinities and NaN tell the loop all it needs.

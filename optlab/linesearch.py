@@ -206,8 +206,9 @@ def strong_wolfe(
     slopes; as long as there is none, the trial grows.
 
     Safeguards beyond the paper: a trial where value or slope is not finite is taken back towards the best
-    point; where the change of the value is lost in rounding, the first condition allows that rounding; and if
-    the trials run out, the lowest point seen is returned if it is lower than the start.
+    point; where the change of the value is lost in rounding, the first condition allows that rounding; the
+    search ends when the steps become so short that rounding hides what they promise; and if it ends without
+    such a step, the lowest point seen is returned if it is lower than the start.
 
     Parameters
     ----------

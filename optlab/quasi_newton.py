@@ -331,7 +331,9 @@ def lbfgs(
     scale : bool
         False keeps :math:`\gamma_t = 1`: with a memory for all steps that is `bfgs` with ``scale=False``.
         Default True.
-    fun, x0, args, jac, line_search, gtol, maxiter, callback, history, **scipy_extras
+    maxiter : int, optional
+        The most iterations; default 200 n, but 15000 at least.
+    fun, x0, args, jac, line_search, gtol, callback, history, **scipy_extras
         As in `bfgs`.
 
     Returns
@@ -363,6 +365,8 @@ def lbfgs(
     >>> run.success, bool(abs(run.x - 1).max() < 1e-4)
     (True, True)
     """
+    if maxiter is None:
+        maxiter = max(200 * np.size(x0), 15000)
     x, objective, settings = _minimize.prepare(
         fun, x0, args, jac, gtol, maxiter, callback, history, scipy_extras
     )

@@ -146,6 +146,8 @@ def strong_wolfe(f0, slope0, step0, c1, c2, max_step=math.inf):
             trial = min(trial, max_step)
         if trial >= wall:
             trial = x[0] + 0.5 * (wall - x[0])
+        if f > promised + 4 * 2.0**-52 * abs(f0) and trial * abs(slope0) <= 4e-3 * 2.0**-52 * abs(f0):
+            break  # no step this short can be seen to be lower
         if trial == step:
             break
         step = trial

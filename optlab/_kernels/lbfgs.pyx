@@ -44,6 +44,10 @@ cdef enum:
 cdef enum:
     BLOCK = 504                 # of vectors that a pass keeps in cache; no power of two, see Pairs
 
+cdef enum:
+    ROUNDING = 1000             # the rounding of a value, as optlab._minimize has it
+    STALLED = 5
+
 cdef struct Memory:
     Py_ssize_t n
     Py_ssize_t block
@@ -77,8 +81,10 @@ cdef struct Run:
     Py_ssize_t maxiter
     double gtol
     double f, norm, step, slope
-    double f1, norm1
-    double lowest, lowest_step, lowest_norm
+    double f1, norm1            # of the trial
+    double lowest, lowest_step, lowest_norm     # of the trials
+    double least, least_norm    # of the points
+    int stalled                 # moves in a row that changed nothing but the rounding of the value
     void* x                     # the point, its gradient
     void* g
     void* x1                    # the trial; after a move the point before
@@ -358,6 +364,8 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
     cdef bint moved
     cdef int verdict
     cdef double* row
+    cdef double eps = 2.0 ** -23 if floating is float else 2.0 ** -52
+    cdef double rounding = eps * fabs(s.f)
     while True:
         if s.where == AT_VALUE:
             s.where = AFTER_VALUE
@@ -382,7 +390,12 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
                     s.lowest_step = s.search.step
                     s.lowest_norm = s.norm1
                     swap(&s.g1, &s.g2)
-                verdict = tell(&s.search, s.f1, slope)
+                if s.f < s.f1 <= s.f + ROUNDING * rounding and (
+                        fabs(slope) <= 0.9 * fabs(s.slope) and s.norm1 < s.norm):
+                    # Where rounding may hide that the value falls, the gradient decides.
+                    verdict = ACCEPTED
+                else:
+                    verdict = tell(&s.search, s.f1, slope)
             moved = False
         elif s.where == AT_CHECK:
             if s.f == -INFINITY or s.escaped:
@@ -391,6 +404,8 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
                 return _NOT_FINITE
             if s.norm <= s.gtol:
                 return _CONVERGED
+            if s.stalled == STALLED:
+                return _NO_DECREASE
             if rows[0] > s.maxiter:
                 return _EXHAUSTED
             s.where = AT_DIRECTION
@@ -402,7 +417,7 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
                 s.pending = False
             if not head(s, <floating*> s.x, &trial, &moved):
                 return _UNBOUNDED if s.escaped else _NO_DECREASE
-            s.search.noise = (2.0 ** -21 if floating is float else 2.0 ** -50) * fabs(s.f)
+            s.search.noise = 4 * rounding
             start(&s.search, s.f, s.slope, trial)
             moved = moved and s.search.step == 1
             s.lowest = INFINITY
@@ -440,9 +455,15 @@ cdef int iterate(Run* s, floating* x, double* table, Py_ssize_t* rows, Py_ssize_
             swap(&s.g1, &s.g2)
         swap(&s.g, &s.g1)
         swap(&s.x, &s.x1)
+        s.stalled = s.stalled + 1 if s.f1 >= s.least and s.f1 - s.f <= ROUNDING * rounding else 0
         s.f = s.f1
         s.norm = s.norm1
         s.last_is_lowest = False
+        rounding = eps * fabs(s.f)
+        s.least = min(s.least, s.f)
+        if s.norm < (1 - 1e-6) * s.least_norm:
+            s.least_norm = s.norm
+            s.stalled = 0
         s.pending = s.begun
         if not s.begun:
             s.begun = True
@@ -586,6 +607,7 @@ cdef class Iteration:
             s.work = <double*> cnp.PyArray_DATA(self.work)
         s.where = AT_VALUE
         s.anew = True
+        s.least = s.least_norm = INFINITY
         s.maxiter = maxiter
         s.gtol = gtol
         s.x = self.pairs.base

@@ -79,6 +79,9 @@ cdef int tell(Wolfe* w, double f, double slope) noexcept nogil:
         trial = min(trial, w.max_step)
     if trial >= w.wall:
         trial = w.x.step + 0.5 * (w.wall - w.x.step)
+    # The value was too high, and of shorter steps none can be seen to be lower.
+    if f > promised + w.noise and trial * fabs(w.slope0) <= 1e-3 * w.noise:
+        return end(w)
     return go_on(w, trial) if trial != step else end(w)
 
 
