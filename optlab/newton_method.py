@@ -84,10 +84,9 @@ def newton(
         Take :math:`|H|` for H: the saddle-free form. It needs all eigenvalues and eigenvectors, which takes
         some ten times longer. Default False.
     line_search : callable, optional
-        A search of `optlab.linesearch`, first tried with the full step 1. Where the direction does not
-        descend, its search fails or H is singular, it goes down the gradient instead. (A direction that
-        descends may still lead to a saddle; `absolute` or damping prevent that.) Default None: full
-        steps, wherever they lead.
+        A search of `optlab.linesearch`, first tried with the full step 1. So that the direction descends,
+        :math:`|H|` takes the place of H where :math:`H + \alpha I` is not positive definite; where the search
+        fails or H is singular, the run goes down the gradient. Default None: full steps, wherever they lead.
     gtol : float
         Converged when the largest entry of the gradient is at most this. Default 1e-5.
     maxiter : int, optional
@@ -167,7 +166,7 @@ def newton(
 
     def direction(x: Array, g: Array, anew: bool) -> tuple[Array, float | None] | None:
         nonlocal last, downhill, trouble
-        if last is g:  # the first direction did not descend, or its search failed
+        if last is g:  # the search along the first direction failed
             if downhill:
                 return None
             downhill = True
@@ -177,7 +176,7 @@ def newton(
         if not np.isfinite(H).all():
             trouble = _minimize.NOT_FINITE, "Not converged: the Hessian is not finite."
             return None
-        d = newton_step(H, g, damping, absolute)
+        d = newton_step(H, g, damping, absolute, descending=line_search is not None)
         if d is not None:
             return d, 1.0
         if line_search is None:
@@ -228,18 +227,24 @@ class _Hessian:
         return curvature.by_columns(lambda v: curvature.difference_product(grad, x, v, noise), x)
 
 
-def newton_step(H: Array, g: Array, damping: float = 0.0, absolute: bool = False) -> Array | None:
-    """-(H + damping I)^-1 g, with |H| for H if `absolute`; None if there is no solution."""
+def newton_step(
+    H: Array, g: Array, damping: float = 0.0, absolute: bool = False, descending: bool = False
+) -> Array | None:
+    """-(H + damping I)^-1 g; None if there is no solution.
+
+    With |H| for H if `absolute`; also if the step is to be `descending` and H + damping I is not positive
+    definite.
+    """
     with np.errstate(all="ignore"):
         if not absolute:
             A = H.copy()
             A.flat[:: len(A) + 1] += damping
-            d = _solve(A, -g.astype(np.float64))
+            d = _solve(A, -g.astype(np.float64), definite=descending)
             # A matrix that is singular but for rounding gives huge steps that solve nothing.
             if d is not None and np.abs(A @ d + g).max() <= 0.5 * np.abs(g).max():
                 return d.astype(g.dtype)
         values, U = scipy.linalg.eigh(H)
-        values = (np.abs(values) if absolute else values) + damping
+        values = (np.abs(values) if absolute or descending else values) + damping
         known = np.abs(values) > len(g) * _EPS * np.abs(values).max()
         slopes = U.T @ g
         left = U[:, ~known] @ slopes[~known]
@@ -249,11 +254,14 @@ def newton_step(H: Array, g: Array, damping: float = 0.0, absolute: bool = False
         return d.astype(g.dtype)  # type: ignore[no-any-return]
 
 
-def _solve(A: Array, b: Array) -> Array | None:
+def _solve(A: Array, b: Array, definite: bool) -> Array | None:
+    """A^-1 b; None if A is singular, or not positive definite but has to be."""
     d: Array
     try:
         d = scipy.linalg.cho_solve(scipy.linalg.cho_factor(A), b)
     except scipy.linalg.LinAlgError:  # not positive definite
+        if definite:
+            return None
         # `scipy.linalg.solve` would warn of matrices that are merely badly scaled.
         *_, d, info = dsysv(A, b, lwork=int(dsysv_lwork(len(A))[0]))
         return None if info else d
