@@ -374,6 +374,17 @@ def test_what_counts_as_zero_can_be_chosen():
         landscape.classify_critical_point(problem, [0.0, 0.0], gtol=np.nan)
 
 
+def test_a_problem_that_makes_differences_itself_is_judged_as_they_are():
+    quartic = {"fun": lambda x: float(np.sum(x**4)), "jac": lambda x: 4 * x**3, "n": 2}
+    differences = problems.Problem.from_callable(**quartic)
+    exact = problems.Problem.from_callable(**quartic, hess=lambda x: np.diag(12 * x**2))
+    at = np.full(2, 1e-4)
+    assert landscape.classify_critical_point(exact, at).threshold < 1e-14
+    found = landscape.classify_critical_point(differences, at)
+    assert (found.kind, found.threshold) == ("degenerate", 1e-5)
+    assert landscape.classify_critical_point(exact, at).kind == "minimum"
+
+
 def test_gradients_that_are_not_finite_are_refused():
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="finite"):
