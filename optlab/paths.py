@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -190,20 +191,29 @@ def trajectories(
 
     def follow(part: tuple[Array, int]) -> int:
         first = part[1]
-        ended[first : first + len(part[0])] = _follow(plan, *part, rows, table)[0]
+        if not plan.halt.is_set():
+            try:
+                ended[first : first + len(part[0])] = _follow(plan, *part, rows, table)[0]
+            except BaseException:
+                plan.halt.set()
+                raise
         return len(part[0])
 
     with ThreadPoolExecutor(threads) if threads > 1 and not plan.noise else nullcontext() as pool:
-        done = map(follow, parts) if pool is None else pool.map(follow, parts)
-        if progress:
-            from tqdm.auto import tqdm
+        try:
+            done = map(follow, parts) if pool is None else pool.map(follow, parts)
+            if progress:
+                from tqdm.auto import tqdm
 
-            with tqdm(total=len(x), unit="path") as bar:
-                for number in done:
-                    bar.update(number)
-        else:
-            for _ in done:
-                pass
+                with tqdm(total=len(x), unit="path") as bar:
+                    for number in done:
+                        bar.update(number)
+            else:
+                for _ in done:
+                    pass
+        except BaseException:
+            plan.halt.set()  # Ctrl-C: the pool would finish its work first
+            raise
     lost = int((ended == _NOT_FINITE).sum())
     if lost:
         warnings.warn(f"{lost} of {len(x)} paths left the finite numbers", RuntimeWarning, stacklevel=2)
@@ -227,6 +237,7 @@ class _Plan:
     clip_norm: float
     clip_value: float
     gtol: float
+    halt: threading.Event = field(default_factory=threading.Event)
 
 
 def _plan(
@@ -309,7 +320,7 @@ def _follow(
             plan.clip_norm, plan.clip_value, plan.gtol, rows, table, first,
         )  # fmt: skip
         t = stop
-        if t == plan.steps or ended.all():
+        if t == plan.steps or ended.all() or plan.halt.is_set():
             break
     return ended, table[-1, 3, first : first + count].astype(np.int64) - 1
 
@@ -331,7 +342,7 @@ def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[in
             end = len(rows) if ended else row + 1
             rows[row:end] = x
             table[row:end] = f, size, move, t + 1
-        if ended or t == plan.steps:
+        if ended or t == plan.steps or plan.halt.is_set():
             return ended, t
         if plan.rng is not None:
             g = g + plan.noise * plan.rng.standard_normal(problem.n)

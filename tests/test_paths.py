@@ -2,6 +2,8 @@
 
 import _thread
 import math
+import os
+import signal
 import threading
 import time
 import warnings
@@ -146,6 +148,16 @@ def test_a_path_that_diverges_says_so(problem):
     assert ends.x[-1, 0].tolist() == [0.0, 0.0]
 
 
+def test_a_move_that_cannot_be_squared_has_a_length():
+    p = problems.rosenbrock()
+    with pytest.warns(RuntimeWarning, match="left the finite numbers"):
+        path = optlab.trajectory(p, optlab.Adam(1e200), steps=3)
+    with pytest.warns(RuntimeWarning, match="left the finite numbers"):
+        expected = optlab.trajectory(in_python(p), optlab.Adam(1e200), steps=3)
+    np.testing.assert_allclose(path.step, expected.step, rtol=1e-12)
+    assert 1e200 < path.step[-1] < np.inf
+
+
 def test_schedules_are_asked_for_each_step():
     p = problems.booth()
     path = optlab.trajectory(p, optlab.SGD(lambda t: 0.01 / (t + 1)), steps=5)
@@ -201,6 +213,37 @@ def test_a_long_path_can_be_interrupted():
     timer.join()
     assert time.perf_counter() - start < 60  # the whole path would take minutes
     assert optlab.trajectory(p, optlab.SGD(1e-3), steps=1).nfev[-1] == 2
+
+
+@pytest.mark.parametrize("starts", [np.full((2, 2), 2.0), np.full((300, 300, 2), 2.0)], ids=["few", "many"])
+@pytest.mark.parametrize("own", [False, True])
+def test_many_paths_can_be_interrupted(starts, own):
+    p = (
+        problems.Problem.from_callable(lambda x: x @ x, lambda x: 2 * x, n=2)
+        if own
+        else problems.rosenbrock()
+    )
+    # A waiting lock wakes up only for a true signal.
+    timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        optlab.trajectories(p, optlab.SGD(1e-9), starts, 1_000_000_000, num_threads=2)
+    timer.join()
+    assert time.perf_counter() - start < 60
+
+
+def test_an_error_ends_all_threads():
+    def fun(x):
+        if x[0] > 5:
+            raise ZeroDivisionError
+        return x @ x
+
+    p = problems.Problem.from_callable(fun, lambda x: 2 * x, n=2)
+    start = time.perf_counter()
+    with pytest.raises(ZeroDivisionError):
+        optlab.trajectories(p, optlab.SGD(0.0), [[1, 1], [6, 1], [1, 2]], 1_000_000_000, num_threads=2)
+    assert time.perf_counter() - start < 60
 
 
 def test_threads_take_different_paths_at_once():

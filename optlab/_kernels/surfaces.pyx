@@ -567,13 +567,12 @@ cdef double scaled_norm(Py_ssize_t n, const double* g) noexcept nogil:
     return largest * sqrt(total)
 
 
-cdef inline double difference(Py_ssize_t n, const double* x, const double* y) noexcept nogil:
-    """The distance of x and y."""
+cdef inline double difference(Py_ssize_t n, const double* x, double* y) noexcept nogil:
+    """The distance of x and y; y becomes x - y."""
     cdef Py_ssize_t i
-    cdef double total = 0
     for i in range(n):
-        total += (x[i] - y[i]) * (x[i] - y[i])
-    return sqrt(total)
+        y[i] = x[i] - y[i]
+    return norm(n, y)
 
 
 cdef void clip(Py_ssize_t n, const double* g, double bound, double limit, double* d) noexcept nogil:
