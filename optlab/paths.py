@@ -62,13 +62,14 @@ def trajectory(
     noise : float
         :math:`\sigma`, the standard deviation of normal noise added to each entry of the gradient. Default 0.
     rng : Generator or int, optional
-        Where the noise comes from, needed only with noise: a NumPy Generator, which goes on from where it is,
-        or a seed.
+        Where the noise comes from, needed only with noise: a NumPy Generator, of which each call spawns a new
+        child, or a seed.
     clip_norm, clip_value : float, optional
         The step sees the gradient, noise included, with entries cut to :math:`\pm` `clip_value` and then
         shortened to the norm `clip_norm`, as by `clip_by_value` and `clip_by_norm`.
     gtol : float
-        The path ends where the 2-norm of the gradient is at most this. Default 0.
+        The path ends where the 2-norm of the gradient is at most this. Default 0: it takes all steps, because
+        momentum and noise leave a point without gradient too.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def trajectory(
     _validation.finite("x0", start)
     rows, table = _rows(plan, 1)
     x = np.array(start, dtype=np.float64).reshape(1, -1)
-    (ended,), (t,) = _follow(plan, x, 0, rows, table)
+    (ended,), (t,) = _follow(plan, x, 0, rows, table, plan.children(1))
     if ended == _NOT_FINITE:
         warnings.warn(f"the path left the finite numbers at step {t}", RuntimeWarning, stacklevel=2)
     last = -(-int(t) // plan.every) + 1
@@ -127,8 +128,8 @@ def trajectories(
 ) -> History:
     r"""The paths of an optimizer from many starts, for instance from a grid to see basins of attraction.
 
-    Each path is that of `trajectory` from its start; with noise the paths draw from `rng` one after the
-    other.
+    The paths are those of `trajectory` called for one start after the other; with noise each has its own
+    child of `rng`.
 
     Parameters
     ----------
@@ -186,6 +187,7 @@ def trajectories(
     size = max(1, min(_SIGNALS // effort, -(-len(x) // (4 * threads))))
     if plan.noise:
         size = max(1, min(size, _NOISE // max(plan.steps * problem.n, 1)))
+    children = plan.children(len(x))
     parts = [(x[i : i + size], i) for i in range(0, len(x), size)]
     ended = np.zeros(len(x), dtype=np.intc)
 
@@ -193,13 +195,13 @@ def trajectories(
         first = part[1]
         if not plan.halt.is_set():
             try:
-                ended[first : first + len(part[0])] = _follow(plan, *part, rows, table)[0]
+                ended[first : first + len(part[0])] = _follow(plan, *part, rows, table, children)[0]
             except BaseException:
                 plan.halt.set()
                 raise
         return len(part[0])
 
-    with ThreadPoolExecutor(threads) if threads > 1 and not plan.noise else nullcontext() as pool:
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
         try:
             done = map(follow, parts) if pool is None else pool.map(follow, parts)
             if progress:
@@ -239,6 +241,10 @@ class _Plan:
     gtol: float
     halt: threading.Event = field(default_factory=threading.Event)
 
+    def children(self, paths: int) -> list[np.random.Generator]:
+        """A generator for each path, so that no path depends on the length of another; none without noise."""
+        return [] if self.rng is None else self.rng.spawn(paths)
+
 
 def _plan(
     problem: Problem,
@@ -273,7 +279,7 @@ def _plan(
         np.random.default_rng(rng) if noise else None,
         clips[0],
         clips[1],
-        _validation.number("gtol", gtol, minimum=0.0),
+        _validation.number("gtol", gtol, minimum=0.0) or -1.0,  # which no norm is below
     )
 
 
@@ -286,7 +292,7 @@ def _rows(plan: _Plan, starts: int) -> tuple[Array, Array]:
 
 
 def _follow(
-    plan: _Plan, x: Array, first: int, rows: Array, table: Array
+    plan: _Plan, x: Array, first: int, rows: Array, table: Array, children: list[np.random.Generator]
 ) -> tuple[NDArray[np.intc], NDArray[np.int64]]:
     """Take the paths from x, a row each, and fill their rows, from the place `first` on.
 
@@ -294,7 +300,11 @@ def _follow(
     """
     kernel = plan.problem.kernel
     if not (isinstance(kernel, Compiled) and isinstance(plan.opt, Optimizer)):
-        ends = [_follow_python(plan, x[i], rows[:, first + i], table[:, :, first + i]) for i in range(len(x))]
+        places = range(first, first + len(x))
+        ends = [
+            _follow_python(plan, start, rows[:, i], table[:, :, i], children[i] if children else None)
+            for i, start in zip(places, x, strict=True)
+        ]
         return np.array([e for e, _ in ends], dtype=np.intc), np.array([t for _, t in ends])
     stepper = plan.opt._stepper()
     count, n = x.shape
@@ -313,8 +323,10 @@ def _follow(
     while True:
         stop = min(t + block, plan.steps)
         noise = nothing
-        if plan.rng is not None:
-            noise = plan.rng.standard_normal((count, stop - t, n))
+        if children:
+            noise = np.empty((count, stop - t, n))
+            for child, numbers in zip(children[first : first + count], noise, strict=True):
+                child.standard_normal(out=numbers)
         kernel.follow(
             stepper, x, g, slots, scalars, ended, t, stop, plan.steps, plan.every, lr, noise, plan.noise,
             plan.clip_norm, plan.clip_value, plan.gtol, rows, table, first,
@@ -325,7 +337,9 @@ def _follow(
     return ended, table[-1, 3, first : first + count].astype(np.int64) - 1
 
 
-def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[int, int]:
+def _follow_python(
+    plan: _Plan, x: Array, rows: Array, table: Array, child: np.random.Generator | None
+) -> tuple[int, int]:
     """The loop of the kernel, for problems and optimizers in Python."""
     problem, opt = plan.problem, plan.opt
     state = opt.init(x)
@@ -344,8 +358,8 @@ def _follow_python(plan: _Plan, x: Array, rows: Array, table: Array) -> tuple[in
             table[row:end] = f, size, move, t + 1
         if ended or t == plan.steps or plan.halt.is_set():
             return ended, t
-        if plan.rng is not None:
-            g = g + plan.noise * plan.rng.standard_normal(problem.n)
+        if child is not None:
+            g = g + plan.noise * child.standard_normal(problem.n)
         if not math.isinf(plan.clip_value):
             g = clip_by_value(g, plan.clip_value)
         if not math.isinf(plan.clip_norm):

@@ -93,7 +93,9 @@ def test_python_takes_the_same_path(name, optimizer, options):
 
 
 @pytest.mark.parametrize("name", list(SURFACES))
-@pytest.mark.parametrize("options", [{}, {"every": 9}, {"gtol": 0.5}, {"noise": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"every": 9}, {"gtol": 0.5}, {"noise": 0.1}, {"noise": 0.1, "gtol": 0.5}], ids=str
+)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_many_paths_are_many_trajectories(name, optimizer, options, threads):
     problem, (opt, _) = SURFACES[name], optimizer
@@ -130,11 +132,17 @@ def test_a_path_ends_where_the_gradient_is_small(every):
     end = int(np.argmax(full.grad_norm <= 1e-3))
     assert path.nfev[-1] == end + 1
     np.testing.assert_array_equal(path.x[-1], full.x[end])
-    at_once = optlab.trajectory(p, opt, [0.0, 0.0], 1000, every=every)
+    at_once = optlab.trajectory(p, opt, [0.0, 0.0], 1000, every=every, gtol=1e-9)
     assert at_once.x.tolist() == [[0.0, 0.0]]
     ends = optlab.trajectories(p, opt, [[0.0, 0.0], [1.0, 1.0]], 1000, gtol=1e-3)
     np.testing.assert_array_equal(ends.x[-1], [[0.0, 0.0], full.x[end]])
     assert ends.nfev[-1].tolist() == [1, end + 1]
+
+
+@pytest.mark.parametrize("p", [problems.quadratic(4.0), in_python(problems.quadratic(4.0))], ids=str)
+def test_a_point_without_gradient_is_no_end_by_itself(p):
+    assert optlab.trajectory(p, optlab.SGD(0.1), [0.0, 0.0], 5).x.tolist() == [[0.0, 0.0]] * 6
+    assert optlab.trajectory(p, optlab.SGD(0.1), [0.0, 0.0], 5, noise=1.0, rng=0).x[1:].all()
 
 
 @pytest.mark.parametrize("problem", [problems.quadratic(4.0), in_python(problems.quadratic(4.0))], ids=str)
@@ -175,10 +183,9 @@ def test_noise_is_normal_and_goes_on():
     rng = np.random.default_rng(1)
     a = optlab.trajectory(p, optlab.SGD(0.1), steps=20, noise=2.0, rng=rng)
     b = optlab.trajectory(p, optlab.SGD(0.1), steps=20, noise=2.0, rng=rng)
-    rng = np.random.default_rng(1)
-    for path in (a, b):
+    for path, child in zip((a, b), np.random.default_rng(1).spawn(2), strict=True):
         for t in range(20):
-            x = path.x[t] - 0.1 * (p.grad(path.x[t]) + 2.0 * rng.standard_normal(3))
+            x = path.x[t] - 0.1 * (p.grad(path.x[t]) + 2.0 * child.standard_normal(3))
             np.testing.assert_allclose(path.x[t + 1], x, rtol=1e-12)
     with pytest.raises(ValueError, match="rng: expected a Generator or a seed"):
         optlab.trajectory(p, optlab.SGD(0.1), noise=1.0)
