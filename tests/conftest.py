@@ -35,7 +35,7 @@ class Claim:
 
     def _check(self, name, measured, relation, expected, tolerance, holds):
         measured, expected, tolerance = plain(measured), plain(expected), plain(tolerance)
-        passed = measured is not None and holds(measured)
+        passed = measured is not None and bool(holds(measured))
         self.checks.append(
             {
                 "name": name,
