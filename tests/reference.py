@@ -325,3 +325,30 @@ def adam_step(x, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
     m, v = state["m"] / (1 - beta1**t), state["v"] / (1 - beta2**t)
     return x - lr * m / (np.sqrt(v) + eps)
+
+
+def bfgs_update(M, s, y):
+    """(I - rho s y^T) M (I - rho y s^T) + rho s s^T."""
+    rho = 1 / (s @ y)
+    left = np.eye(len(s)) - rho * np.outer(s, y)
+    return left @ M @ left.T + rho * np.outer(s, s)
+
+
+def lbfgs_matrix(S, Y, gamma):
+    """gamma I updated by every pair in turn."""
+    M = gamma * np.eye(len(S[0]))
+    for s, y in zip(S, Y, strict=True):
+        M = bfgs_update(M, s, y)
+    return M
+
+
+def bfgs(A, b, x, steps):
+    """All points on f(x) = x.A x / 2 - b.x from M = I with exact steps, the start among them; the last M."""
+    points, M = [x], np.eye(len(x))
+    for _ in range(steps):
+        g = A @ x - b
+        d = -M @ g
+        x = x - (g @ d) / (d @ A @ d) * d
+        M = bfgs_update(M, x - points[-1], A @ (x - points[-1]))
+        points.append(x)
+    return points, M
