@@ -97,6 +97,23 @@ def test_numbers_are_written_for_people(number, expected):
     assert ledger.written(number) == expected
 
 
+@pytest.mark.parametrize(
+    ("number", "tolerance", "expected"),
+    [
+        (9.9004983, 9.9e-9, "9.9004983"),
+        (2.0, 0.1, "2"),
+        (1.987, 0.05, "1.99"),
+        (298.37, 0.1, "298.37"),
+        (12345.678, 0.01, "12,345.6780"),
+        (2.0, None, "2"),
+        (0.0, 1e-9, "0"),
+        (6, 0, "6"),
+    ],
+)
+def test_a_close_promise_shows_more_digits(number, tolerance, expected):
+    assert ledger.written(number, ledger.digits(number, tolerance)) == expected
+
+
 @pytest.fixture
 def run_claims(pytester):
     """Run a test file under the claims plugin; returns the outcome and the records."""

@@ -5,6 +5,7 @@ Nothing here needs the book to be built. The tests and the extension `claims` bo
 
 import ast
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -104,18 +105,25 @@ def failures(tests, results):
     return found
 
 
-def written(number):
+def digits(number, tolerance):
+    """Significant digits of a number promised within a tolerance: from 3 to 8, so that the last one tells."""
+    if not (tolerance and number and math.isfinite(number)):
+        return 3
+    return min(max(3, math.ceil(math.log10(abs(number) / tolerance)) + 1), 8)
+
+
+def written(number, digits=3):
     """A number for people, as HTML: 108, 0.871, 1,234, 2.3 × 10<sup>−12</sup>."""
     if number is None:
         return "not finite"
     if isinstance(number, int):
         text = f"{number:,}"
     elif number == 0 or 1e-3 <= abs(number) < 1e3:
-        text = f"{number:.3g}"
+        text = f"{number:.{digits}g}"
     elif 1e3 <= abs(number) < 1e6:
-        text = f"{number:,.0f}"
+        text = f"{number:,.{max(0, digits - 4)}f}"
     else:
-        mantissa, exponent = f"{number:.2e}".split("e")
+        mantissa, exponent = f"{number:.{digits - 1}e}".split("e")
         mantissa = f"{float(mantissa):g}"
         power = f"10<sup>{int(exponent)}</sup>"
         text = power if mantissa == "1" else f"-{power}" if mantissa == "-1" else f"{mantissa} × {power}"

@@ -162,8 +162,9 @@ def visit_measurement(self, node):
 
 def check_row(check):
     form = EXACTLY if check["tolerance"] == 0 else RELATIONS[check["relation"]]
-    promised = form.format(ledger.written(check["expected"]), ledger.written(check["tolerance"]))
-    cells = escape(check["name"]), ledger.written(check["measured"]), promised
+    digits = ledger.digits(check["expected"], check["tolerance"])
+    promised = form.format(ledger.written(check["expected"], digits), ledger.written(check["tolerance"]))
+    cells = escape(check["name"]), ledger.written(check["measured"], digits), promised
     return "<tr><td>{}</td><td>{}</td><td>{}</td></tr>".format(*cells)
 
 
