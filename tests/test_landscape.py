@@ -597,6 +597,14 @@ def test_a_quadratic_has_no_error_of_the_formula():
     assert math.isnan(check.slope)
 
 
+def test_units_that_only_long_steps_wake_up_have_no_derivative():
+    p = optlab.problems.mlp((np.eye(4), [0, 1, 2, 1]), hidden=(6, 3), activation="relu")
+    for seed in range(20):
+        x = p.x0 + 0.3 * np.random.default_rng(seed).standard_normal(p.n)
+        assert landscape.check_gradient(p, None, x).correct
+        assert not landscape.check_gradient(p, lambda x: p.grad(x) + 1e-4, x).correct
+
+
 def test_gradients_in_all_forms():
     p = problems.himmelblau()
     x = [1.0, 2.0]

@@ -204,8 +204,9 @@ def _quotients(objective: _minimize.Objective, x: Array, which: Array, ladder: A
         eps = float(np.finfo(np.float32 if single else np.float64).eps)
         quotients = (up - down) / moved
         rounding = eps * (np.abs(up) + np.abs(down)) / moved
-    # A difference that vanishes at some steps only was too small to be seen there.
-    rounding[(quotients == 0) & (np.nan_to_num(quotients) != 0).any(axis=0)] = math.inf
+    # A difference that vanishes at some steps only was too small to be seen there, if rounding can hide it.
+    largest = np.abs(np.nan_to_num(quotients)).max(axis=0)
+    rounding[(quotients == 0) & (largest > 0) & (largest < 1e3 * rounding)] = math.inf
     return quotients, rounding
 
 
