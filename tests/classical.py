@@ -213,7 +213,6 @@ def osborne_2(x):  # 19
 
 
 @start(np.zeros(6), 2.2876701e-3)
-@start(np.zeros(9), 1.3997601e-6)
 @start(np.zeros(12), 4.722381e-10)
 def watson(x):  # 20
     t, j = counts(1, 29) / 29, np.arange(len(x))
@@ -421,7 +420,6 @@ def nondia(x):
 
 
 @start(tiled([1, -1], 20), 0)
-@start(tiled([1, -1], 100), 0)
 def nondquar(x):
     return squares(x[0] - x[1], x[-2] + x[-1], (x[:-2] + x[1:-1] + x[-1]) ** 2)
 
