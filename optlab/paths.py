@@ -323,7 +323,7 @@ def _follow(
     while True:
         stop = min(t + block, plan.steps)
         noise = nothing
-        if children:
+        if children and stop > t:
             noise = np.empty((count, stop - t, n))
             for child, numbers in zip(children[first : first + count], noise, strict=True):
                 child.standard_normal(out=numbers)

@@ -120,6 +120,7 @@ def test_rows_are_the_start_every_so_many_steps_and_the_end():
     np.testing.assert_array_equal(some.step, full.step[[0, 4, 8, 10]])
     assert some.nfev.tolist() == [1, 5, 9, 11]
     assert optlab.trajectory(p, opt, steps=0).x.tolist() == [p.x0.tolist()]
+    assert optlab.trajectory(p, opt, steps=0, noise=1.0, rng=0).x.tolist() == [p.x0.tolist()]
     assert optlab.trajectories(p, opt, [[0.0, 0.0]], 0).x.shape == (1, 1, 2)
     assert optlab.trajectories(p, opt, np.empty((0, 2)), 5).x.shape == (2, 0, 2)
 
