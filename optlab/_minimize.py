@@ -6,8 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,8 @@ _MESSAGES = {
     STOPPED: "Stopped by the callback.",
 }
 
+_NONE = ()  # no constraints, as SciPy says it
+
 _EXTRAS: dict[str, Any] = {
     "tol": None,
     "norm": math.inf,
@@ -39,7 +40,7 @@ _EXTRAS: dict[str, Any] = {
     "hess": None,
     "hessp": None,
     "bounds": None,
-    "constraints": (),
+    "constraints": _NONE,
 }
 
 # A change of the value that may be rounding alone, in units of its last place: the terms of a sum are often a
@@ -132,8 +133,7 @@ def is_problem(fun: Any) -> bool:
     return callable(getattr(fun, "value_and_grad", None)) and callable(getattr(fun, "grad", None))
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """When to stop, and what to tell meanwhile."""
 
     gtol: float
@@ -165,7 +165,8 @@ def prepare(
     extra = _EXTRAS | extras
     if extra["bounds"] is not None:
         raise ValueError("bounds: expected None, this method is unconstrained")
-    if extra["constraints"] is not None and not np.array_equal(extra["constraints"], ()):
+    constraints = extra["constraints"]
+    if constraints is not None and constraints is not _NONE and not np.array_equal(constraints, _NONE):
         raise ValueError("constraints: expected none, this method is unconstrained")
     for name in ("hess", "hessp"):
         if extra[name] is not None:

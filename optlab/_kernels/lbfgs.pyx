@@ -42,7 +42,7 @@ cdef enum:
     AT_VALUE, AFTER_VALUE, AT_CHECK, AT_DIRECTION
 
 cdef enum:
-    BLOCK = 504                 # of vectors that a pass keeps in cache; no power of two, see Pairs
+    BLOCK = 8184                # of vectors that a pass keeps in cache; no power of two, see Pairs
 
 cdef enum:
     ROUNDING = 1000             # the rounding of a value, as optlab._minimize has it
@@ -57,8 +57,10 @@ cdef struct Memory:
     bint scale
     double gamma
     void* pairs                 # block after block of all vectors: slot k has s at 2 k, y at 2 k + 1
-    double* ys                  # y_i.s_j where pair j is no newer than i: slots x slots
+    double* ys                  # y_i.s_j in row i, where pair j is no newer: slots x slots
+    double* sy                  # s_i.y_j in row i, where pair j is no older
     double* yy                  # y_i.y_j
+    double* rho                 # 1 / s_i.y_i
     double* vg                  # products of the vectors with g: s_i at 2 i, y_i at 2 i + 1
     double* vy                  # and with the newest y
     double* a                   # coefficients
@@ -250,7 +252,6 @@ cdef CVOID scaled(Py_ssize_t n, double factor, const floating* g, floating* d) n
 cdef void clear(Memory* p) noexcept nogil:
     p.count = 0
     p.newest = -1
-    memset(p.ys, 0, p.slots * p.slots * sizeof(double))
 
 
 cdef void learn(Memory* p, const floating* x0, const floating* g0, const floating* x,
@@ -264,8 +265,9 @@ cdef void learn(Memory* p, const floating* x0, const floating* g0, const floatin
     yy = p.vy[2 * new + 1]
     if sy > eps * sqrt(ss) * sqrt(yy) and 0 < yy < INFINITY and sy < INFINITY and isfinite(1 / sy):
         for i in range(min(p.count + 1, p.slots)):
-            p.ys[new * p.slots + i] = p.vy[2 * i]
+            p.ys[new * p.slots + i] = p.sy[i * p.slots + new] = p.vy[2 * i]
             p.yy[new * p.slots + i] = p.yy[i * p.slots + new] = p.vy[2 * i + 1]
+        p.rho[new] = 1 / sy
         p.newest = new
         p.count = min(p.count + 1, p.slots - 1)
         p.gamma = sy / yy if p.scale else 1
@@ -274,33 +276,34 @@ cdef void learn(Memory* p, const floating* x0, const floating* g0, const floatin
 cdef CVOID recur(Memory* p) noexcept nogil:
     """The two loops on coefficients: M g = gamma g - gamma sum a_i y_i + sum c_i s_i.
 
-    t_i = s_i.q and r_i = y_i.q follow q = g - sum a_j y_j; then total is y_i.r of r = gamma q + sum c_j s_j.
+    t_i = s_i.q and r_i = y_i.q follow q = g - sum a_j y_j; then r_i = y_i.r of r = gamma q + sum c_j s_j.
     """
     cdef Py_ssize_t i, j, k, slots = p.slots, used = min(p.count + 1, p.slots)
     cdef double* t = p.t
     cdef double* r = p.t + slots
     cdef const double* ys
+    cdef const double* sy
     cdef const double* yy
-    cdef double a, total
+    cdef double a, c
     for i in range(used):
         t[i] = p.vg[2 * i]
         r[i] = p.vg[2 * i + 1]
-        p.c[i] = 0
     for k in range(p.count):
         j = (p.newest - k + slots) % slots
         ys = p.ys + j * slots
         yy = p.yy + j * slots
-        a = p.a[j] = t[j] / ys[j]
+        a = p.a[j] = t[j] * p.rho[j]
         for i in range(used):
             t[i] -= a * ys[i]
             r[i] -= a * yy[i]
+    for i in range(used):
+        r[i] *= p.gamma
     for k in range(p.count - 1, -1, -1):
         j = (p.newest - k + slots) % slots
-        ys = p.ys + j * slots
-        total = p.gamma * r[j]
+        sy = p.sy + j * slots
+        c = p.c[j] = p.a[j] - r[j] * p.rho[j]
         for i in range(used):
-            total += p.c[i] * ys[i]
-        p.c[j] = p.a[j] - total / ys[j]
+            r[i] += c * sy[i]
 
 
 # The iteration ----------------------------------------------------------------------------------------------
@@ -517,15 +520,17 @@ cdef class Pairs:
         self.base += (64 - <uintptr_t> self.base % 64) % 64
         self.stride = stride * self.size
         p.pairs = self.base + more * self.stride
-        total = slots * (2 * slots + 8)
+        total = slots * (3 * slots + 9)
         self.numbers = cnp.PyArray_ZEROS(1, &total, cnp.NPY_FLOAT64, 0)
         p.ys = <double*> cnp.PyArray_DATA(self.numbers)
-        p.yy = p.ys + slots * slots
+        p.sy = p.ys + slots * slots
+        p.yy = p.sy + slots * slots
         p.vg = p.yy + slots * slots
         p.vy = p.vg + 2 * slots
         p.a = p.vy + 2 * slots
         p.c = p.a + slots
-        p.t = p.c + slots
+        p.rho = p.c + slots
+        p.t = p.rho + slots
 
     cdef cnp.ndarray view(self, void* vector):
         cdef Py_ssize_t at = (<char*> vector - <char*> cnp.PyArray_DATA(self.vectors)) // self.size
