@@ -49,6 +49,8 @@ def solved(problem, x):
 
 def ours(method, problem):
     run = getattr(optlab, method)(problem, problem.x0, jac=True, gtol=GTOL, history=False)
+    assert run.success == (np.abs(run.jac).max() <= GTOL)
+    assert run.fun <= problem(problem.x0)[0]
     return solved(problem, run.x), run.nfev
 
 
