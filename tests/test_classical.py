@@ -95,9 +95,9 @@ def main():
         print(f"| {method} | {solved_by} | {median:.2f} | {q1:.2f}-{q3:.2f} | {low:.2f}-{high:.2f} |")
         worst = sorted(ratio, key=ratio.get)[:-6:-1]
         for what, names in (
-            ("solved by SciPy alone", peer_done - done),
-            ("solved by optlab alone", done - peer_done),
-            ("solved by neither", {row[0] for row in rows} - done - peer_done),
+            ("solved by SciPy alone", sorted(peer_done - done)),
+            ("solved by optlab alone", sorted(done - peer_done)),
+            ("solved by neither", sorted({row[0] for row in rows} - done - peer_done)),
             ("highest ratios", [f"{name} ({ratio[name]:.2f})" for name in worst]),
         ):
             details.append(f"{method}, {what}: {', '.join(names) or 'none'}")
