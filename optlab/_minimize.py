@@ -184,7 +184,11 @@ def prepare(
         disp=bool(extra["disp"]),
         return_all=bool(extra["return_all"]),
     )
-    return x, Objective(fun, jac, args, x.dtype), settings
+    objective = Objective(fun, jac, args, x.dtype)
+    n = getattr(objective.problem, "n", len(x))
+    if n != len(x):
+        raise ValueError(f"x0: expected shape ({n},) as the problem has, got {x.shape}")
+    return x, objective, settings
 
 
 def _as_scipy_calls(callback: Callable[..., object]) -> Callable[[Array, float], object]:

@@ -113,7 +113,7 @@ def strong_wolfe(f0, slope0, step0, c1, c2, max_step=math.inf):
     width = last_width = wall = math.inf
     step = min(step0, max_step)
     low, high = 0.0, 5.0 * step
-    for _ in range(60):
+    for trials in range(60):
         f, slope = yield step
         if not (math.isfinite(f) and math.isfinite(slope)):
             wall, step = step, x[0] + 0.1 * (step - x[0])
@@ -146,7 +146,8 @@ def strong_wolfe(f0, slope0, step0, c1, c2, max_step=math.inf):
             trial = min(trial, max_step)
         if trial >= wall:
             trial = x[0] + 0.5 * (wall - x[0])
-        if f > promised + 4 * 2.0**-52 * abs(f0) and trial * abs(slope0) <= 4e-3 * 2.0**-52 * abs(f0):
+        hidden = trial * abs(slope0) <= 0.1 * 2.0**-52 * abs(f0)
+        if trials >= 7 and f > promised + 4 * 2.0**-52 * abs(f0) and hidden:
             break  # no step this short can be seen to be lower
         if trial == step:
             break

@@ -316,7 +316,7 @@ def test_problems_bring_their_gradient(method):
     run = method(p, p.x0)
     assert run.success
     assert run.nfev == run.njev
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"^x0: expected"):
         method(p, [1.0, 2.0])
     single = method(p, p.x0.astype(SINGLE), gtol=1e-2)
     assert single.x.dtype == SINGLE

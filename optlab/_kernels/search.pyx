@@ -9,6 +9,7 @@ from libc.math cimport INFINITY, copysign, fabs, isfinite, sqrt
 
 cdef enum:
     TRIALS = 60
+    PATIENCE = 8
 
 cdef double EPS = 2.0 ** -52
 
@@ -79,8 +80,9 @@ cdef int tell(Wolfe* w, double f, double slope) noexcept nogil:
         trial = min(trial, w.max_step)
     if trial >= w.wall:
         trial = w.x.step + 0.5 * (w.wall - w.x.step)
-    # The value was too high, and of shorter steps none can be seen to be lower.
-    if f > promised + w.noise and trial * fabs(w.slope0) <= 1e-3 * w.noise:
+    # The value was too high, and of shorter steps none can be seen to be lower. Slopes may still lead to the
+    # minimizer, for a while.
+    if w.trials >= PATIENCE and f > promised + w.noise and trial * fabs(w.slope0) <= 0.025 * w.noise:
         return end(w)
     return go_on(w, trial) if trial != step else end(w)
 
