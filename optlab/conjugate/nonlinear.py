@@ -137,8 +137,9 @@ def nonlinear_cg(
 
     Parameters
     ----------
-    fun : callable
-        ``fun(x, *args) -> float``, or ``-> (float, gradient)`` if `jac` is True.
+    fun : callable or Problem
+        ``fun(x, *args) -> float``, or ``-> (float, gradient)`` if `jac` is True. A Problem gives its gradient
+        too.
     x0 : array, shape (n,)
         The start, never changed. float32 makes a run in float32; all else is float64.
     args : tuple
@@ -176,7 +177,8 @@ def nonlinear_cg(
 
         - 0: the gradient is within the tolerance;
         - 1: `maxiter` was reached;
-        - 2: the line search found no lower point (rounding, or a gradient that is not that of `fun`);
+        - 2: the line search found no lower point (rounding, or a gradient that is not that of `fun`), or
+          five moves in a row changed nothing but the rounding of the value;
         - 3: `fun` or `jac` is not finite at x0;
         - 4: `fun` reached minus infinity;
         - 99: stopped by the callback.
@@ -198,7 +200,9 @@ def nonlinear_cg(
     ----------
     Fletcher and Reeves (1964); Polak and Ribière (1969); Gilbert and Nocedal (1992) for the default; Nocedal
     and Wright, "Numerical optimization" (2006), algorithm 5.4 and (for the first trial of the line search)
-    section 3.5. Deviation: the restart when a line search fails.
+    section 3.5. Deviations: the restart when a line search fails; where a trial raises the value by no more
+    than rounding may, it is taken if it lessens slope and gradient, in the manner of Hager and Zhang, "A new
+    conjugate gradient method with guaranteed descent and an efficient line search", SIAM J. Optim. 16 (2005).
 
     Examples
     --------
