@@ -355,9 +355,9 @@ def lbfgs(
     ----------
     Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35 (1980); Liu and Nocedal,
     "On the limited memory BFGS method for large scale optimization", Math. Prog. 45 (1989); Nocedal and
-    Wright (2006), algorithm 7.5. Deviations: as in `bfgs`. On a compiled Problem, and with a `strong_wolfe`
-    search, the two loops run on the products of the pairs with each other and with g (Chen, Wang and Zhou,
-    "Large-scale L-BFGS using MapReduce", NeurIPS 2014), which is the same direction but for rounding.
+    Wright (2006), algorithm 7.5. Deviations: as in `bfgs`; the two loops run on the products of the pairs
+    with each other and with g (Chen, Wang and Zhou, "Large-scale L-BFGS using MapReduce", NeurIPS 2014),
+    which is the same direction but for rounding.
 
     Examples
     --------
