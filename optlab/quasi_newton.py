@@ -26,8 +26,8 @@ def bfgs_update(M: Any, s: Any, y: Any) -> Array:
 
     .. math::
 
-        M' &= (I - \rho s y^T) M (I - \rho y s^T) + \rho s s^T, \\
-        \rho &= 1 / s^T y
+        M' &= V^T M V + \rho s s^T, \\
+        V &= I - \rho y s^T, \quad \rho = 1 / s^T y
 
     It satisfies the secant equation :math:`M' y = s`, and M' is positive definite if M is and
     :math:`s^T y > 0`. It is computed in O(n²), and is symmetric to the last bit if M is.
