@@ -30,8 +30,10 @@ def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
 
     Integers and booleans become float64, float16 becomes float32 and longer floats are rounded to float64.
     """
-    if type(value) is np.ndarray and value.dtype.char in "fd" and value.flags.carray and value.ndim == ndim:
-        return value
+    if type(value) is np.ndarray and value.ndim == ndim:
+        dtype, flags = value.dtype, value.flags
+        if dtype.char in "fd" and dtype.isnative and flags.c_contiguous and flags.aligned:
+            return value
     array = numbers(name, value)
     if array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim}-D, got {array.ndim}-D with shape {array.shape}")
@@ -41,6 +43,8 @@ def real_array(name: str, value: Any, ndim: int) -> NDArray[Any]:
 
 def finite(name: str, array: NDArray[Any]) -> None:
     """Refuse NaN and infinities."""
+    if array.size <= 32 and array.ndim == 1 and all(map(math.isfinite, array.tolist())):
+        return  # faster than NumPy
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}: expected finite numbers, got {array[where]} at {list(where)}")
