@@ -1,8 +1,9 @@
-"""Homework: solutions get full marks, what a student starts with none, and hidden tests see more."""
+"""Homework: solutions pass all tests, what a student starts with few, and hidden tests see more."""
 
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def otter(*arguments):
 
 @pytest.fixture(scope="module", params=MASTERS, ids=lambda path: path.stem)
 def assignment(request, tmp_path_factory):
-    """The folder of a generated assignment: student/, autograder/; otter runs all tests on the solutions."""
+    """The folder of a generated assignment: student/, autograder/. otter runs all tests on the solutions,
+    hidden ones too, and fails if one fails."""
     folder = tmp_path_factory.mktemp(request.param.stem)
     notebook = folder / f"{request.param.stem}.ipynb"
     jupytext.write(jupytext.read(request.param), notebook)
@@ -40,35 +42,40 @@ def assignment(request, tmp_path_factory):
     return folder
 
 
-def grade(assignment, submission):
-    """Points and possible points of a submitted notebook, public and hidden tests."""
+@pytest.fixture(scope="module")
+def marks(assignment, tmp_path_factory):
+    """Points and possible points of what a student starts with, and of the solutions with a mistake."""
+    (student,) = assignment.glob("student/*.ipynb")
+    (solutions,) = assignment.glob("autograder/*.ipynb")
+    right, wrong = MISTAKES[solutions.stem]
+    source = solutions.read_text("utf-8")
+    assert right in source
+    mistaken = tmp_path_factory.mktemp("mistaken") / solutions.name
+    mistaken.write_text(source.replace(right, wrong), "utf-8")
     (autograder,) = assignment.glob("autograder/*.zip")
-    otter("run", "--autograder", autograder, "--output-dir", submission.parent, "--no-logo", submission)
-    tests = json.loads((submission.parent / "results.json").read_text("utf-8"))["tests"]
-    return [sum(test.get(key, 0) for test in tests) for key in ("score", "max_score")]
+
+    def grade(submission):
+        folder = submission.parent
+        otter("run", "--autograder", autograder, "--output-dir", folder, "--no-logo", submission)
+        tests = json.loads((folder / "results.json").read_text("utf-8"))["tests"]
+        return [sum(test.get(key, 0) for test in tests) for key in ("score", "max_score")]
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(("student", "mistaken"), pool.map(grade, (student, mistaken)), strict=True))
 
 
-def test_solutions_get_full_marks(assignment):
-    (notebook,) = assignment.glob("autograder/*.ipynb")
-    points, possible = grade(assignment, notebook)
-    assert points == possible > 0
-
-
-def test_student_version_has_no_solutions_and_no_marks(assignment):
+def test_student_version_has_no_solutions(assignment):
     (notebook,) = assignment.glob("student/*.ipynb")
     source = notebook.read_text("utf-8")
     assert "SOLUTION" not in source
     assert "HIDDEN" not in source
-    points, possible = grade(assignment, notebook)
+
+
+def test_student_version_has_no_marks(marks):
+    points, possible = marks["student"]
     assert points < possible / 4
 
 
-def test_hidden_tests_find_what_public_ones_do_not(assignment, tmp_path):
-    (notebook,) = assignment.glob("autograder/*.ipynb")
-    right, wrong = MISTAKES[notebook.stem]
-    source = notebook.read_text("utf-8")
-    assert right in source
-    submission = tmp_path / notebook.name
-    submission.write_text(source.replace(right, wrong), "utf-8")
-    points, possible = grade(assignment, submission)
+def test_hidden_tests_find_what_public_ones_do_not(marks):
+    points, possible = marks["mistaken"]
     assert possible / 2 < points < possible
