@@ -7,12 +7,12 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.math cimport sqrt
 
-from ._clones cimport CVOID, IVOID
+from ._clones cimport CVOID, IVOID, SVOID
 
 cnp.import_array()
 
 cdef enum:
-    SHORT = 16  # below, vectors cost more than they bring
+    SHORT = 16  # below, vectors wait for the single numbers that were just written
 
 
 cdef CVOID sgd(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, double* scalars, floating* x,
@@ -41,6 +41,11 @@ cdef CVOID adam_long(Py_ssize_t n, const double* hyper, double rate, double scal
     adam_loop(n, hyper, rate, scale, x, g, m, v)
 
 
+cdef SVOID adam_short(Py_ssize_t n, const double* hyper, double rate, double scale, floating* x,
+                      const floating* g, floating* m, floating* v) noexcept nogil:
+    adam_loop(n, hyper, rate, scale, x, g, m, v)
+
+
 cdef void adam(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, double* scalars, floating* x,
                const floating* g, floating* slots) noexcept nogil:
     """m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2,
@@ -54,7 +59,7 @@ cdef void adam(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, doubl
     scalars[1] = power(scalars[1], hyper[1])
     cdef double rate = lr / (1 - scalars[0]), scale = 1 / sqrt(1 - scalars[1])
     if n < SHORT:
-        adam_loop(n, hyper, rate, scale, x, g, slots, slots + n)
+        adam_short(n, hyper, rate, scale, x, g, slots, slots + n)
     else:
         adam_long(n, hyper, rate, scale, x, g, slots, slots + n)
 

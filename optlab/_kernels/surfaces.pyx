@@ -568,11 +568,16 @@ cdef double scaled_norm(Py_ssize_t n, const double* g) noexcept nogil:
 
 
 cdef inline double difference(Py_ssize_t n, const double* x, double* y) noexcept nogil:
-    """The distance of x and y; y becomes x - y."""
+    """The distance of x and y; y becomes x - y where its squares overflow or underflow."""
     cdef Py_ssize_t i
+    cdef double total = 0
+    for i in range(n):
+        total += (x[i] - y[i]) * (x[i] - y[i])
+    if 1e-280 < total < 1e300:
+        return sqrt(total)
     for i in range(n):
         y[i] = x[i] - y[i]
-    return norm(n, y)
+    return scaled_norm(n, y)
 
 
 cdef void clip(Py_ssize_t n, const double* g, double bound, double limit, double* d) noexcept nogil:
