@@ -527,19 +527,17 @@ cdef void mountain_product(const Surface* s, const double* x, const double* v, d
 
 # Paths ------------------------------------------------------------------------------------------------------
 
-cdef inline void record(Course* c, Py_ssize_t n, double f, double grad_norm, double move) noexcept nogil:
-    """Write the row of step t, if it has one."""
-    cdef Py_ssize_t row = c.t // c.every, i
-    if c.t == c.last:
-        row = (c.last + c.every - 1) // c.every
-    elif c.t != row * c.every:
-        return
+cdef inline void record(Course* c, Py_ssize_t n, Py_ssize_t row, double f, double grad_norm,
+                        double move) noexcept nogil:
+    """Write a row."""
+    cdef Py_ssize_t i
+    cdef double* table = c.table + 4 * row * c.starts
     for i in range(n):
         c.rows[row * c.starts * n + i] = c.x[i]
-    c.table[(4 * row) * c.starts] = f
-    c.table[(4 * row + 1) * c.starts] = grad_norm
-    c.table[(4 * row + 2) * c.starts] = move
-    c.table[(4 * row + 3) * c.starts] = <double> (c.t + 1)
+    table[0] = f
+    table[c.starts] = grad_norm
+    table[2 * c.starts] = move
+    table[3 * c.starts] = <double> (c.t + 1)
 
 
 cdef inline double norm(Py_ssize_t n, const double* g) noexcept nogil:
@@ -599,17 +597,19 @@ cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
 
     Where the norm of the gradient is at most gtol or something is not finite, the path ends.
     """
-    cdef Py_ssize_t n = s.n, i
-    cdef double f, size, move = 0
+    cdef Py_ssize_t n = s.n, i, row, due
+    cdef double f, size
     cdef double* d
     cdef double* last = c.d + n
     if c.t == 0 and c.ended == 0:
         f = s.evaluate(s, c.x, c.g, c.work)
         size = norm(n, c.g)
-        record(c, n, f, size, 0)
+        record(c, n, 0, f, size, 0)
         judge(c, f, size)
         if c.ended:
             finish(c, n, f, size, 0)
+    row = c.t // c.every + 1
+    due = min(row * c.every, c.last)  # the next step with a row
     while c.t < c.stop and c.ended == 0:
         d = c.g
         if c.noise != NULL:
@@ -625,11 +625,13 @@ cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
         c.t += 1
         f = s.evaluate(s, c.x, c.g, c.work)
         size = norm(n, c.g)
-        move = difference(n, c.x, last)
-        record(c, n, f, size, move)
         judge(c, f, size)
-        if c.ended and c.t < c.last:  # the row of the end, wherever it comes
-            finish(c, n, f, size, move)
+        if c.ended:
+            finish(c, n, f, size, difference(n, c.x, last))
+        elif c.t == due:
+            record(c, n, row, f, size, difference(n, c.x, last))
+            row += 1
+            due = min(due + c.every, c.last)
 
 
 cdef inline void judge(Course* c, double f, double size) noexcept nogil:
@@ -640,15 +642,10 @@ cdef inline void judge(Course* c, double f, double size) noexcept nogil:
 
 
 cdef void finish(Course* c, Py_ssize_t n, double f, double size, double move) noexcept nogil:
-    """All rows that are left repeat the end."""
-    cdef Py_ssize_t t = c.t, last = (c.last + c.every - 1) // c.every
-    cdef Py_ssize_t row = (c.t + c.every - 1) // c.every
-    while row <= last:
-        c.t = min(row * c.every, c.last)
-        record(c, n, f, size, move)
-        c.table[(4 * row + 3) * c.starts] = <double> (t + 1)
-        row += 1
-    c.t = t
+    """The row of the end, wherever it comes, and all rows that are left repeat it."""
+    cdef Py_ssize_t row
+    for row in range((c.t + c.every - 1) // c.every, (c.last + c.every - 1) // c.every + 1):
+        record(c, n, row, f, size, move)
 
 
 cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c) noexcept nogil:
@@ -695,7 +692,7 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
     c.t = t
     c.x[0], c.x[1], c.g[0], c.g[1] = x[0], x[1], g[0], g[1]
     judge(c, f, size)
-    if c.ended and t < last:
+    if c.ended:
         finish(c, 2, f, size, move)
 
 
