@@ -64,6 +64,14 @@ def number(name: str, value: Any, *, minimum: float = -math.inf, below: float | 
     return result
 
 
+def positive(name: str, value: Any) -> float:
+    """A number > 0, infinity too."""
+    result = number(name, value, minimum=0.0)
+    if result == 0.0:
+        raise ValueError(f"{name}: expected a positive number, got 0")
+    return result
+
+
 def count(name: str, value: Any, *, minimum: int = 0) -> int:
     """An integer >= minimum."""
     try:

@@ -185,8 +185,6 @@ def trajectories(
     # Parts small enough to be shared, to show progress and to be interrupted.
     effort = max(1, plan.steps) * getattr(problem.kernel, "effort", problem.n)
     size = max(1, min(_SIGNALS // effort, -(-len(x) // (4 * threads))))
-    if plan.noise:
-        size = max(1, min(size, _NOISE // max(plan.steps * problem.n, 1)))
     children = plan.children(len(x))
     parts = [(x[i : i + size], i) for i in range(0, len(x), size)]
     ended = np.zeros(len(x), dtype=np.intc)
@@ -265,11 +263,6 @@ def _plan(
     noise = _validation.number("noise", noise, minimum=0.0)
     if noise and rng is None:
         raise ValueError("rng: expected a Generator or a seed as there is noise, got None")
-    clips = []
-    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        clips.append(math.inf if limit is None else _validation.number(name, limit, minimum=0.0))
-        if clips[-1] == 0.0:
-            raise ValueError(f"{name}: expected a positive number, got 0")
     return _Plan(
         problem,
         opt,
@@ -277,8 +270,8 @@ def _plan(
         _validation.count("every", every, minimum=1),
         noise,
         np.random.default_rng(rng) if noise else None,
-        clips[0],
-        clips[1],
+        math.inf if clip_norm is None else _validation.positive("clip_norm", clip_norm),
+        math.inf if clip_value is None else _validation.positive("clip_value", clip_value),
         _validation.number("gtol", gtol, minimum=0.0) or -1.0,  # which no norm is below
     )
 
@@ -314,7 +307,7 @@ def _follow(
     ended = np.zeros(count, dtype=np.intc)
     varies = callable(plan.opt.lr)
     rates = [plan.opt._rate(t) for t in range(plan.steps)] if varies else [plan.opt._rate(0)]
-    lr = np.array(rates if len(rates) > 1 else [*rates, 0.0][:1])
+    lr = np.array(rates or [0.0])  # a schedule of no steps
     block = max(1, _SIGNALS // max(count * kernel.effort, 1))
     if plan.noise:
         block = max(1, min(block, _NOISE // max(count * n, 1)))

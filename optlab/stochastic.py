@@ -215,9 +215,7 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
     >>> clip_by_norm(np.array([30.0, 40.0]), 1.0)
     array([0.6, 0.8])
     """
-    limit = _validation.number("max_norm", max_norm, minimum=0.0)
-    if limit == 0.0:
-        raise ValueError("max_norm: expected a positive number, got 0")
+    limit = _validation.positive("max_norm", max_norm)
     arrays = _arrays("g", g)
     largest = max((float(np.abs(a).max()) for a in arrays if a.size), default=0.0)
     if largest == 0.0 or not math.isfinite(largest):
@@ -258,9 +256,7 @@ def clip_by_value(g: Arrays, bound: float) -> Any:
     >>> clip_by_value(np.array([10.0, 1.0]), 1.0)
     array([1., 1.])
     """
-    limit = _validation.number("bound", bound, minimum=0.0)
-    if limit == 0.0:
-        raise ValueError("bound: expected a positive number, got 0")
+    limit = _validation.positive("bound", bound)
     clipped = [np.clip(a, -limit, limit) for a in _arrays("g", g)]
     return clipped[0] if isinstance(g, np.ndarray) else clipped
 

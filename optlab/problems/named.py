@@ -604,7 +604,7 @@ def mountain(n: int = 1) -> Problem:
 
 
 def _positive(name: str, value: float) -> float:
-    value = _validation.number(name, value, minimum=0.0)
-    if value == 0.0 or math.isinf(value):
+    value = _validation.positive(name, value)
+    if math.isinf(value):
         raise ValueError(f"{name}: expected a positive finite number, got {value}")
     return value
