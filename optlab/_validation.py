@@ -72,6 +72,33 @@ def positive(name: str, value: Any) -> float:
     return result
 
 
+def finite_number(name: str, value: Any) -> float:
+    """A finite number >= 0."""
+    result = number(name, value, minimum=0.0)
+    if math.isinf(result):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    return result
+
+
+def positive_finite(name: str, value: Any) -> float:
+    """A finite number > 0."""
+    positive(name, value)
+    return finite_number(name, value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """A number in [0, 1)."""
+    return number(name, value, minimum=0.0, below=1.0)
+
+
+def share(name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    result = number(name, value, minimum=0.0)
+    if result > 1.0:
+        raise ValueError(f"{name}: expected a number >= 0 and <= 1, got {value!r}")
+    return result
+
+
 def count(name: str, value: Any, *, minimum: int = 0) -> int:
     """An integer >= minimum."""
     try:

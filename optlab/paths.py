@@ -75,7 +75,8 @@ def trajectory(
     -------
     History
         `x`, shape (rows, n); `fun`; `grad_norm`, the 2-norm of the gradient without noise and clipping;
-        `step`, the length of the last move before the row; `nfev`, gradients so far.
+        `step`, the length of the last move before the row; `nfev`, gradients so far, two a step where the
+        method wants them at another point (`Optimizer.lookahead`).
 
     Raises
     ------
@@ -305,9 +306,11 @@ def _follow(
     slots = np.zeros((count, stepper.slots * n))
     scalars = np.zeros((count, stepper.scalars))
     ended = np.zeros(count, dtype=np.intc)
-    varies = callable(plan.opt.lr)
-    rates = [plan.opt._rate(t) for t in range(plan.steps)] if varies else [plan.opt._rate(0)]
-    lr = np.array(rates or [0.0])  # a schedule of no steps
+    constant = plan.opt._constant_rates()
+    if constant is not None:
+        rates = constant[None]
+    else:
+        rates = np.array([plan.opt._rates(t) for t in range(max(plan.steps, 1))])
     block = max(1, _SIGNALS // max(count * kernel.effort, 1))
     if plan.noise:
         block = max(1, min(block, _NOISE // max(count * n, 1)))
@@ -321,13 +324,14 @@ def _follow(
             for child, numbers in zip(children[first : first + count], noise, strict=True):
                 child.standard_normal(out=numbers)
         kernel.follow(
-            stepper, x, g, slots, scalars, ended, t, stop, plan.steps, plan.every, lr, noise, plan.noise,
+            stepper, x, g, slots, scalars, ended, t, stop, plan.steps, plan.every, rates, noise, plan.noise,
             plan.clip_norm, plan.clip_value, plan.gtol, rows, table, first,
         )  # fmt: skip
         t = stop
         if t == plan.steps or ended.all() or plan.halt.is_set():
             break
-    return ended, table[-1, 3, first : first + count].astype(np.int64) - 1
+    gradients = 2 if stepper.looks else 1
+    return ended, (table[-1, 3, first : first + count].astype(np.int64) - 1) // gradients
 
 
 def _follow_python(
@@ -336,7 +340,8 @@ def _follow_python(
     """The loop of the kernel, for problems and optimizers in Python."""
     problem, opt = plan.problem, plan.opt
     state = opt.init(x)
-    ended, move, t = 0, 0.0, 0
+    lookahead = getattr(opt, "lookahead", None)
+    ended, move, t, gradients = 0, 0.0, 0, 1
     while True:
         f, g = problem.value_and_grad(x)
         size = _length(g)
@@ -348,9 +353,14 @@ def _follow_python(
         if t % plan.every == 0 or t == plan.steps or ended:
             end = len(rows) if ended else row + 1
             rows[row:end] = x
-            table[row:end] = f, size, move, t + 1
+            table[row:end] = f, size, move, gradients
         if ended or t == plan.steps or plan.halt.is_set():
             return ended, t
+        at = x if lookahead is None else lookahead(x, state)
+        if at is not x:
+            g = problem.grad(at)
+            gradients += 1
+        gradients += 1  # at the next point
         if child is not None:
             g = g + plan.noise * child.standard_normal(problem.n)
         if not math.isinf(plan.clip_value):
@@ -358,7 +368,10 @@ def _follow_python(
         if not math.isinf(plan.clip_norm):
             g = clip_by_norm(g, plan.clip_norm)
         last = x.copy()
-        opt.step(x, g, state)
+        if isinstance(opt, Optimizer):
+            opt.step(x, g, state, allow_nan=True)  # the next row will tell
+        else:
+            opt.step(x, g, state)
         move = _length(x - last)
         t += 1
 

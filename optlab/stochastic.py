@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -18,11 +19,12 @@ Arrays: TypeAlias = "Array | Sequence[Array]"
 Rate: TypeAlias = "float | Callable[[int], float]"
 
 
-class State:
+class State(kernels.Memory):
     """What an optimizer remembers between steps; `Optimizer.init` makes it, `Optimizer.step` changes it.
 
     Its vectors are attributes under the names of the optimizer's docstring, an array or a list of arrays as
-    the parameters are.
+    the parameters are. A state can be copied, pickled, and saved with `save`: a run that goes on from it is
+    the same to the bit.
 
     Attributes
     ----------
@@ -41,46 +43,119 @@ class State:
     (array([ 0.05, -0.4 ]), array([0.9, 2.1]))
     """
 
-    __slots__ = ("_alone", "_names", "_scalars", "_slots", "t")
-
-    def __init__(self, params: Arrays, names: tuple[str, ...], scalars: int) -> None:
-        self.t = 0
-        self._names = names
-        self._alone = isinstance(params, np.ndarray)
-        arrays = _arrays("params", params)
-        self._slots = [np.zeros((len(names), *a.shape), a.dtype) for a in arrays]
-        self._scalars = np.zeros((len(arrays), scalars))
+    __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._names:
-            raise AttributeError(f"this state has t{''.join(', ' + n for n in self._names)}, not {name}")
-        place = self._names.index(name)
-        vectors = [slots[place] for slots in self._slots]
-        return vectors[0] if self._alone else vectors
+        if name.startswith("_") or name not in self.names:
+            raise AttributeError(f"this state has t{''.join(', ' + n for n in self.names)}, not {name}")
+        place = self.names.index(name)
+        vectors = [slots[place] for slots in self.slots]
+        return vectors[0] if self.alone else vectors
 
     def __repr__(self) -> str:
-        return f"State(t={self.t}{''.join(', ' + name for name in self._names)})"
+        return f"State(t={self.t}{''.join(', ' + name for name in self.names)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return State, (self.t, self.names, self.alone, self.slots, self.scalars)
+
+    def __copy__(self) -> State:
+        return self.copy()
+
+    def copy(self) -> State:
+        """A state of its own with the same numbers."""
+        slots = [a.copy() for a in self.slots]
+        return State(self.t, self.names, self.alone, slots, self.scalars.copy())
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write the state to a file of NumPy's format ``.npz``, without pickles; `load` reads it.
+
+        Examples
+        --------
+        >>> import numpy as np, optlab, tempfile, pathlib
+        >>> state = optlab.Adam().init(np.zeros(3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder, "state.npz")
+        ...     state.save(file)
+        ...     optlab.State.load(file)
+        State(t=0, m, v)
+        """
+        arrays: dict[str, Any] = {f"slots{i}": a for i, a in enumerate(self.slots)}
+        arrays |= {"t": self.t, "names": np.array(self.names, dtype=str), "alone": self.alone}
+        with open(file, "wb") as opened:
+            np.savez(opened, scalars=self.scalars, **arrays)
+
+    @staticmethod
+    def load(file: str | os.PathLike[str]) -> State:
+        """The state that `save` has written.
+
+        Raises
+        ------
+        ValueError
+            The file is something else.
+        """
+        with np.load(file, allow_pickle=False) as stored:
+            if not {"t", "names", "alone", "scalars"} <= set(stored):
+                raise ValueError(f"file: expected a state that was saved, got {', '.join(stored)}")
+            slots = [stored[f"slots{i}"] for i in range(len(stored["scalars"]))]
+            names = tuple(str(name) for name in stored["names"])
+            return State(int(stored["t"]), names, bool(stored["alone"]), slots, stored["scalars"])
+
+
+# Hyper-parameters: a default, and what is checked when an optimizer is made.
+
+
+def rate(default: float) -> Any:
+    """A field for a positive number or a schedule of numbers >= 0."""
+    return field(
+        default=default, metadata={"check": _validation.positive_finite, "each": _validation.finite_number}
+    )
+
+
+def momentum_rate(default: float) -> Any:
+    """A field for a number in [0, 1) or a schedule of numbers in [0, 1]."""
+    return field(default=default, metadata={"check": _validation.fraction, "each": _validation.share})
+
+
+def fraction(default: float) -> Any:
+    """A field for a number in [0, 1)."""
+    return field(default=default, metadata={"check": _validation.fraction})
+
+
+def not_negative(default: float) -> Any:
+    """A field for a finite number >= 0."""
+    return field(default=default, metadata={"check": _validation.finite_number})
+
+
+def positive(default: float) -> Any:
+    """A field for a finite number > 0."""
+    return field(default=default, metadata={"check": _validation.positive_finite})
+
+
+def one_of(*forms: str) -> Any:
+    """A field for one of the forms in which a method is in use; the first is the default."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in forms:
+            raise ValueError(f"{name}: expected {' or '.join(map(repr, forms))}, got {value!r}")
+
+    return field(default=forms[0], metadata={"check": check, "forms": forms})
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """What all optimizers share. A new one is a dataclass with its fields, the names of its vectors of state
-    (`slots`) and its kernel; the fields after `lr` go to the kernel in their order.
-
-    Parameters
-    ----------
-    lr : float or callable
-        The learning rate, >= 0, or a schedule: ``lr(t) -> float`` for the steps t = 0, 1, ...
+    (`slots`) and its kernel. Fields that are rates, the learning rate first, may be schedules: functions
+    of the step t = 0, 1, ... The others go to the kernel in their order, a form as its number.
     """
-
-    lr: Rate = 0.01
 
     slots: ClassVar[tuple[str, ...]] = ()
     kernel: ClassVar[type[kernels.Stepper]]
 
     def __post_init__(self) -> None:
-        if not callable(self.lr):
-            _finite("lr", self.lr)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not ("each" in each.metadata and callable(value)):
+                each.metadata["check"](each.name, value)
 
     def init(self, params: Arrays) -> State:
         """The state before the first step.
@@ -90,37 +165,38 @@ class Optimizer:
         params : ndarray or sequence of ndarrays
             float32 or float64, in C order, of any shape.
         """
-        return State(params, self.slots, self._stepper().scalars)
+        arrays = _arrays("params", params)
+        names, stepper = self._slots(), self._stepper()
+        slots = [np.zeros((len(names), *a.shape), a.dtype) for a in arrays]
+        alone = isinstance(params, np.ndarray)
+        return State(0, names, alone, slots, np.zeros((len(arrays), stepper.scalars)))
 
-    def lookahead(self, params: Arrays, state: State) -> Arrays:
-        """Where the method wants the gradient: at the parameters themselves, except for Nesterov's forms."""
-        return params
+    def lookahead(self, params: Arrays, state: State) -> Any:
+        """Where the method wants the gradient: at the parameters themselves, except for Nesterov's published
+        forms, which get copies."""
+        stepper = self._stepper()
+        if not stepper.looks:
+            return params
+        arrays, _ = self._check(params, params, state)
+        rates = self._rates(state.t)
+        ahead = [np.empty_like(a) for a in arrays]
+        for x, slots, at in zip(arrays, state.slots, ahead, strict=True):
+            stepper.lookahead(x, slots, rates, state.t, at)
+        return ahead[0] if isinstance(params, np.ndarray) else ahead
 
-    def step(self, params: Arrays, grads: Arrays, state: State) -> None:
-        """Change the parameters and the state in place by one step.
+    step = kernels.step
 
-        Parameters
-        ----------
-        params, grads : ndarray or sequence of ndarrays
-            Of the shapes and dtypes that `state` was made for, params in C order and writeable.
-        state : State
-            From `init`, of an optimizer of the same kind.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Shapes, dtypes, numbers of arrays that do not fit, a rate that is negative or not finite. Nothing
-            has been changed then.
-        """
+    def _check(self, params: Arrays, grads: Arrays, state: Any) -> tuple[list[Array], list[Array]]:
+        """Lists of both as the kernels want them, or an error that says what does not fit."""
         xs, gs = _arrays("params", params), _arrays("grads", grads)
-        if not isinstance(state, State) or state._names != self.slots:
+        if not isinstance(state, State) or state.names != self._slots():
             raise TypeError(f"state: expected the state of {type(self).__name__}, got {state!r}")
-        if not len(xs) == len(gs) == len(state._slots):
+        if not len(xs) == len(gs) == len(state.slots):
             raise ValueError(
-                f"grads: expected as many arrays as params and state, {len(state._slots)}, got {len(xs)} "
+                f"grads: expected as many arrays as params and state, {len(state.slots)}, got {len(xs)} "
                 f"params and {len(gs)} grads"
             )
-        for i, (x, g, slots) in enumerate(zip(xs, gs, state._slots, strict=True)):
+        for i, (x, g, slots) in enumerate(zip(xs, gs, state.slots, strict=True)):
             if x.shape != slots.shape[1:] or x.dtype != slots.dtype:
                 raise ValueError(
                     f"params[{i}]: expected shape {slots.shape[1:]} and {slots.dtype} as the state has, got "
@@ -130,19 +206,45 @@ class Optimizer:
                 raise ValueError(f"params[{i}]: expected a writeable array in C order")
             if g.shape != x.shape:
                 raise ValueError(f"grads[{i}]: expected shape {x.shape} as params has, got {g.shape}")
-            if g.dtype != x.dtype or not g.flags.c_contiguous:
-                gs[i] = np.ascontiguousarray(g, dtype=x.dtype)
-        lr = self._rate(state.t)
-        stepper = self._stepper()
-        for x, g, slots, scalars in zip(xs, gs, state._slots, state._scalars, strict=True):
-            stepper.step(x, g, slots, scalars, lr, state.t)
-        state.t += 1
+            xs[i] = x.view(np.ndarray)
+            gs[i] = np.require(g, x.dtype, ["C", "A"]).view(np.ndarray)
+            if np.may_share_memory(x, gs[i]):
+                gs[i] = gs[i].copy()
+        return xs, gs
 
-    def _rate(self, t: int) -> float:
-        return _finite("lr", self.lr(t)) if callable(self.lr) else float(self.lr)
+    def _refuse(self, grads: Arrays) -> None:
+        """Name the entry that is not finite."""
+        for i, g in enumerate(_arrays("grads", grads)):
+            _validation.finite(f"grads[{i}]", g)
+        raise ValueError("grads: expected finite numbers")
+
+    def _slots(self) -> tuple[str, ...]:
+        return self.slots
+
+    def _rates(self, t: int) -> NDArray[np.float64]:
+        """What may differ from step to step, at step t."""
+        return np.array(
+            [
+                each.metadata["each"](each.name, value(t)) if callable(value) else float(value)
+                for each, value in self._rate_fields()
+            ]
+        )
+
+    def _constant_rates(self) -> NDArray[np.float64] | None:
+        """The same, if it does not differ."""
+        return None if any(callable(value) for _, value in self._rate_fields()) else self._rates(0)
+
+    def _rate_fields(self) -> list[tuple[Any, Any]]:
+        return [(each, getattr(self, each.name)) for each in fields(self) if "each" in each.metadata]
 
     def _stepper(self) -> kernels.Stepper:
-        hyper = [getattr(self, field.name) for field in fields(self) if field.name != "lr"]
+        hyper = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if "forms" in each.metadata:
+                hyper.append(each.metadata["forms"].index(value))
+            elif "each" not in each.metadata:
+                hyper.append(value)
         return self.kernel(np.array(hyper, dtype=np.float64))
 
 
@@ -172,7 +274,109 @@ class SGD(Optimizer):
     array([0.9, 2.1])
     """
 
+    lr: Rate = rate(0.01)
+
     kernel = kernels.SGD
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    r"""Gradient descent with momentum, the heavy ball.
+
+    .. math::
+
+        v_t &= \alpha_t v_{t-1} - \epsilon_t g_t, \\
+        \theta_t &= \theta_{t-1} + v_t
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate :math:`\epsilon`, or a schedule. Default 0.01.
+    momentum : float in [0, 1) or callable
+        :math:`\alpha`, or a schedule of numbers in [0, 1]. Default 0.9.
+    form : str
+        "published" (default) as above. "pytorch": the learning rate outside the velocity,
+        :math:`v_t = \alpha_t v_{t-1} + g_t,\ \theta_t = \theta_{t-1} - \epsilon_t v_t`: the same path for
+        constant :math:`\epsilon`, another one under a schedule.
+
+    Notes
+    -----
+    The state has `v`. PyTorch's ``dampening`` is 0 here. Keras has the published form.
+
+    References
+    ----------
+    Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Comput. Math. Math. Phys.
+    4 (1964). This form: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and
+    momentum in deep learning" (2013), equations 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np, optlab
+    >>> opt, x = optlab.Momentum(lr=0.1, momentum=0.5), np.array([1.0])
+    >>> state = opt.init(x)
+    >>> for _ in range(3):
+    ...     opt.step(x, np.array([1.0]), state)
+    >>> x, state.v  # moved by 0.1, 0.15, 0.175
+    (array([0.575]), array([-0.175]))
+    """
+
+    lr: Rate = rate(0.01)
+    momentum: Rate = momentum_rate(0.9)
+    form: str = one_of("published", "pytorch")
+
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+    kernel = kernels.Momentum
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    r"""Nesterov's momentum: the gradient is taken where the momentum alone would lead.
+
+    .. math::
+
+        v_t &= \alpha_t v_{t-1} - \epsilon_t \nabla f(\theta_{t-1} + \alpha_t v_{t-1}), \\
+        \theta_t &= \theta_{t-1} + v_t
+
+    Parameters
+    ----------
+    lr : float or callable
+        The learning rate :math:`\epsilon`, or a schedule. Default 0.01.
+    momentum : float in [0, 1) or callable
+        :math:`\alpha`, or a schedule of numbers in [0, 1] such as `schedules.nesterov`, the sequence of the
+        proof. Default 0.9.
+    form : str
+        "published" (default) as above: `lookahead` says where the gradient is wanted. "pytorch": the
+        parameters are that point themselves, :math:`v_t = \alpha_t v_{t-1} + g_t,\ \theta_t = \theta_{t-1}
+        - \epsilon_t (g_t + \alpha_t v_t)`. Keras does the same with the learning rate inside the velocity.
+
+    Notes
+    -----
+    The state has `v`. With constant rates the parameters of "pytorch" are the points :math:`\theta + \alpha
+    v` of "published".
+
+    References
+    ----------
+    Nesterov, "A method for solving the convex programming problem with convergence rate O(1/k^2)", Soviet
+    Math. Dokl. 27 (1983). This form: Sutskever, Martens, Dahl and Hinton (2013), equations 3 and 4.
+
+    Examples
+    --------
+    >>> import numpy as np, optlab
+    >>> opt, x = optlab.Nesterov(lr=0.1, momentum=0.5), np.array([1.0])
+    >>> state = opt.init(x)
+    >>> for _ in range(2):
+    ...     at = opt.lookahead(x, state)
+    ...     opt.step(x, 2 * at, state)  # f = x^2
+    >>> x, opt.lookahead(x, state)
+    (array([0.56]), array([0.44]))
+    """
+
+    lr: Rate = rate(0.01)
+    momentum: Rate = momentum_rate(0.9)
+    form: str = one_of("published", "pytorch")
+
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+    kernel = kernels.Nesterov
 
 
 def clip_by_norm(g: Arrays, max_norm: float) -> Any:
@@ -273,11 +477,3 @@ def _arrays(name: str, value: Arrays) -> list[Array]:
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name}: expected float32 or float64, got {a.dtype}")
     return arrays
-
-
-def _finite(name: str, value: Any) -> float:
-    """A finite number >= 0."""
-    result = _validation.number(name, value, minimum=0.0)
-    if math.isinf(result):
-        raise ValueError(f"{name}: expected a finite number, got {result}")
-    return result

@@ -313,19 +313,144 @@ def complex_step(f, x, h=1e-30):
     return np.array([f(x + 1j * h * e).imag / h for e in np.eye(len(x))])
 
 
-# Optimizers: x and its gradient in, the next x out; a dictionary is the state.
+# Optimizers: x and its gradient in, the next x out; a dictionary is the state, t = 1, 2, ... counts the steps.
+
+
+def counted(step):
+    """The step with its number."""
+
+    def run(x, g, state, *args, **kwargs):
+        state["t"] = state.get("t", 0) + 1
+        return step(x, g, state, state["t"], *args, **kwargs)
+
+    return run
 
 
 def sgd_step(x, g, state, lr):
     return x - lr * g
 
 
-def adam_step(x, g, state, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    t = state["t"] = state.get("t", 0) + 1
+def momentum_step(x, g, state, lr, momentum=0.9, form="published"):
+    v = state.get("v", np.zeros_like(x))
+    if form == "pytorch":
+        state["v"] = momentum * v + g
+        return x - lr * state["v"]
+    state["v"] = momentum * v - lr * g
+    return x + state["v"]
+
+
+def nesterov_step(x, g, state, lr, momentum=0.9, form="published"):
+    if form == "published":
+        return momentum_step(x, g, state, lr, momentum)
+    state["v"] = momentum * state.get("v", np.zeros_like(x)) + g
+    return x - lr * (g + momentum * state["v"])
+
+
+def nesterov_look(x, state, momentum=0.9):
+    return x + momentum * state.get("v", np.zeros_like(x))
+
+
+def delta_bar_delta_step(x, g, state, lr, increase=1e-3, decrease=0.1, decay=0.7):
+    rates = state.get("rates", np.full_like(x, lr))
+    averages = state.get("averages", np.zeros_like(x))
+    rates = np.where(averages * g > 0, rates + increase, rates)
+    rates = np.where(averages * g < 0, (1 - decrease) * rates, rates)
+    state["rates"], state["averages"] = rates, (1 - decay) * g + decay * averages
+    return x - rates * g
+
+
+@counted
+def adagrad_step(x, g, state, t, lr, eps=1e-7, initial=0.0, form="published"):
+    state["r"] = state.get("r", np.full_like(x, initial)) + g**2
+    if form == "mean":
+        return x - lr * g / (np.sqrt(state["r"] / t) + eps)
+    if form == "tensorflow":
+        return x - lr * g / np.sqrt(state["r"] + eps)
+    return x - lr * g / (np.sqrt(state["r"]) + eps)
+
+
+def rmsprop_step(x, g, state, lr, rho=0.9, momentum=0.0, eps=1e-6, form="published"):
+    first = form == "first_gradient" and "r" not in state
+    state["r"] = g**2 if first else rho * state.get("r", 0) + (1 - rho) * g**2
+    root = np.sqrt(state["r"] + eps) if form == "tensorflow" else np.sqrt(state["r"]) + eps
+    v = state.get("v", np.zeros_like(x))
+    if momentum == 0:
+        state["v"] = v
+        return x - lr * g / root
+    if form == "pytorch":
+        state["v"] = momentum * v + g / root
+        return x - lr * state["v"]
+    state["v"] = momentum * v - lr * g / root
+    return x + state["v"]
+
+
+def adadelta_step(x, g, state, lr=1.0, rho=0.95, eps=1e-6):
+    state["r"] = rho * state.get("r", 0) + (1 - rho) * g**2
+    u = state.get("u", np.zeros_like(x))
+    d = np.sqrt(u + eps) / np.sqrt(state["r"] + eps) * g
+    state["u"] = rho * u + (1 - rho) * d**2
+    return x - lr * d
+
+
+def averages(g, state, beta1, beta2):
     state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
     state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
-    m, v = state["m"] / (1 - beta1**t), state["v"] / (1 - beta2**t)
+    return state["m"], state["v"]
+
+
+@counted
+def adam_step(x, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, form="published"):
+    m, v = averages(g, state, beta1, beta2)
+    if form == "tensorflow":
+        return x - lr * np.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
+    if form == "published":
+        m, v = m / (1 - beta1**t), v / (1 - beta2**t)
     return x - lr * m / (np.sqrt(v) + eps)
+
+
+@counted
+def adamw_step(
+    x, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-5, eta=1.0, form="published"
+):
+    m, v = averages(g, state, beta1, beta2)
+    move = lr * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    decay = weight_decay * (lr if form == "pytorch" else 1)
+    return x - eta * (move + decay * x)
+
+
+@counted
+def amsgrad_step(x, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, form="published"):
+    m, v = averages(g, state, beta1, beta2)
+    most = state["v_max"] = np.maximum(state.get("v_max", 0), v)
+    if form == "pytorch":
+        m, most = m / (1 - beta1**t), most / (1 - beta2**t)
+    return x - lr * m / (np.sqrt(most) + eps)
+
+
+@counted
+def nadam_step(x, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, momentum_decay=0.004, form="published"):
+    def mu(t):
+        return beta1 if form == "constant" else beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+    state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+    keep = beta1 if form == "pytorch" else mu(t)
+    state["m"] = keep * state.get("m", 0) + (1 - keep) * g
+    product = math.prod(mu(i) for i in range(1, t + 1))
+    direct = (1 - mu(t)) * g / (1 - product)
+    averaged = mu(t + 1) * state["m"] / (1 - product * mu(t + 1))
+    return x - lr * (direct + averaged) / (np.sqrt(state["v"] / (1 - beta2**t)) + eps)
+
+
+@counted
+def radam_step(x, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, form="published"):
+    m, v = averages(g, state, beta1, beta2)
+    most = 2 / (1 - beta2) - 1
+    rho = most - 2 * t * beta2**t / (1 - beta2**t)
+    m = m / (1 - beta1**t)
+    if rho <= (5 if form == "pytorch" else 4):
+        return x - lr * m
+    r = np.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    return x - lr * r * m * np.sqrt(1 - beta2**t) / (np.sqrt(v) + eps)
 
 
 def bfgs_update(M, s, y):

@@ -1,12 +1,17 @@
 # An optimizer as the kernels see it.
 
-ctypedef void (*step_t)(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, double* scalars, void* x,
-                        const void* g, void* slots) noexcept nogil
+ctypedef void (*step_t)(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                        void* x, const void* g, void* slots) noexcept nogil
+ctypedef void (*look_t)(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, const void* x,
+                        const void* slots, void* at) noexcept nogil
 
 cdef struct Rule:
     step_t step64           # changes x, slots and scalars in place; t = 0, 1, ... counts the steps
     step_t step32
-    const double* hyper     # hyper-parameters besides the learning rate
+    look_t look64           # at: where the gradient is wanted; NULL: at x
+    look_t look32
+    const double* hyper     # what stays the same for all steps
+    int rates               # numbers that may differ at each step, the learning rate first
     int slots               # vectors of state, one after the other
     int scalars             # numbers of state
     bint plain              # x <- x - lr g and nothing else
@@ -17,5 +22,33 @@ cdef class Stepper:
     cdef object owner       # keeps hyper alive
     cdef readonly int slots
     cdef readonly int scalars
+    cdef readonly bint looks
 
-    cdef void bind(self, double[::1] hyper, int slots, int scalars, step_t step64, step_t step32) noexcept
+    cdef void bind(self, double[::1] hyper, int rates, int slots, int scalars, step_t step64,
+                   step_t step32) noexcept
+    cdef void look(self, look_t look64, look_t look32) noexcept
+
+
+cdef struct Part:
+    # One array of the parameters during a step.
+    Py_ssize_t n
+    bint single             # float32
+    void* x
+    const void* g
+    void* slots
+    double* scalars
+
+
+cdef class Memory:
+    cdef public Py_ssize_t t        # steps done
+    cdef readonly tuple names       # of the vectors of state
+    cdef readonly bint alone        # the parameters are one array, not a list
+    cdef readonly list slots        # for each array of the parameters: shape (vectors, *its shape)
+    cdef readonly object scalars    # shape (arrays, numbers)
+    cdef Part* parts
+    cdef bint busy
+    cdef object owner               # the optimizer of the last step, its stepper and constant rates
+    cdef Stepper stepper
+    cdef object rates
+
+    cdef bint gather(self, object params, object grads)

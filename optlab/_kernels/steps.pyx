@@ -1,67 +1,41 @@
 """One step of each optimizer, in place. Each has the signature ``step_t`` of ``steps.pxd``.
 
-A kernel is made for float32 and float64; the caller has checked the arrays (dtype, C order, lengths).
+A kernel is made for float32 and float64; the caller has checked the arrays (dtype, C order, lengths). The
+numbers that may change from step to step are `rates`, the learning rate first. t = 0, 1, ... counts steps.
+
+setup.py compiles this file without re-association and contraction, so that a path has the same bits on every
+processor.
 """
 
 cimport numpy as cnp
 from cython cimport floating
-from libc.math cimport sqrt
+from libc.float cimport DBL_MAX, FLT_MAX
+from libc.math cimport pow, sqrt
+from libc.stdlib cimport calloc, free
+
+import numpy as np
 
 from ._clones cimport CVOID, IVOID, SVOID
 
 cnp.import_array()
 
+cdef extern from "<math.h>" nogil:
+    float sqrtf(float)
+
 cdef enum:
     SHORT = 16  # below, vectors wait for the single numbers that were just written
 
 
-cdef CVOID sgd(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, double* scalars, floating* x,
-               const floating* g, floating* slots) noexcept nogil:
-    """x <- x - lr g."""
-    cdef Py_ssize_t i
-    cdef floating rate = <floating> lr
-    for i in range(n):
-        x[i] -= rate * g[i]
-
-
-cdef IVOID adam_loop(Py_ssize_t n, const double* hyper, double rate, double scale, floating* x,
-                     const floating* g, floating* m, floating* v) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], eps = <floating> hyper[2]
-    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
-    cdef floating step = <floating> rate, s = <floating> scale
-    for i in range(n):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        x[i] -= step * m[i] / (<floating> sqrt(v[i]) * s + eps)
-
-
-cdef CVOID adam_long(Py_ssize_t n, const double* hyper, double rate, double scale, floating* x,
-                     const floating* g, floating* m, floating* v) noexcept nogil:
-    adam_loop(n, hyper, rate, scale, x, g, m, v)
-
-
-cdef SVOID adam_short(Py_ssize_t n, const double* hyper, double rate, double scale, floating* x,
-                      const floating* g, floating* m, floating* v) noexcept nogil:
-    adam_loop(n, hyper, rate, scale, x, g, m, v)
-
-
-cdef void adam(Py_ssize_t n, const double* hyper, double lr, Py_ssize_t t, double* scalars, floating* x,
-               const floating* g, floating* slots) noexcept nogil:
-    """m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2,
-    x <- x - lr m^ / (sqrt(v^) + eps) with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t), t = 1, 2, ...
-
-    The scalars are beta1^t and beta2^t, 0 before the first step.
-    """
-    if t == 0:
-        scalars[0] = scalars[1] = 1
-    scalars[0] = power(scalars[0], hyper[0])
-    scalars[1] = power(scalars[1], hyper[1])
-    cdef double rate = lr / (1 - scalars[0]), scale = 1 / sqrt(1 - scalars[1])
-    if n < SHORT:
-        adam_short(n, hyper, rate, scale, x, g, slots, slots + n)
+cdef inline floating root(floating v) noexcept nogil:
+    if floating is float:
+        return sqrtf(v)
     else:
-        adam_long(n, hyper, rate, scale, x, g, slots, slots + n)
+        return sqrt(v)
+
+
+cdef inline floating over(floating a, floating b) noexcept nogil:
+    """a / b, and 0 where b is 0: without eps, what has never had a gradient stays where it is."""
+    return a / b if b != 0 else 0
 
 
 cdef inline double power(double last, double beta) noexcept nogil:
@@ -69,43 +43,668 @@ cdef inline double power(double last, double beta) noexcept nogil:
     return last * beta if last > 1e-290 else 0
 
 
+# Descent and momentum ---------------------------------------------------------------------------------------
+
+cdef CVOID sgd(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+               floating* x, const floating* g, floating* slots) noexcept nogil:
+    """x <- x - lr g."""
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> rates[0]
+    for i in range(n):
+        x[i] -= lr * g[i]
+
+
+cdef CVOID momentum(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                    floating* x, const floating* g, floating* v) noexcept nogil:
+    """v <- a v - lr g, x <- x + v; as in PyTorch: v <- a v + g, x <- x - lr v. a = rates[1]; hyper: form."""
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> rates[0], a = <floating> rates[1]
+    if hyper[0] == 0:
+        for i in range(n):
+            v[i] = a * v[i] - lr * g[i]
+            x[i] += v[i]
+    else:
+        for i in range(n):
+            v[i] = a * v[i] + g[i]
+            x[i] -= lr * v[i]
+
+
+cdef CVOID nesterov(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                    floating* x, const floating* g, floating* v) noexcept nogil:
+    """`momentum` with g taken at x + a v; as in PyTorch, where x is that point: v <- a v + g,
+    x <- x - lr (g + a v)."""
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> rates[0], a = <floating> rates[1]
+    if hyper[0] == 0:
+        for i in range(n):
+            v[i] = a * v[i] - lr * g[i]
+            x[i] += v[i]
+    else:
+        for i in range(n):
+            v[i] = a * v[i] + g[i]
+            x[i] -= lr * (g[i] + a * v[i])
+
+
+cdef CVOID ahead(Py_ssize_t n, floating a, const floating* x, const floating* v, floating* at) noexcept nogil:
+    """at = x + a v."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        at[i] = x[i] + a * v[i]
+
+
+cdef void nesterov_look(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t,
+                        const floating* x, const floating* v, floating* at) noexcept nogil:
+    ahead(n, <floating> rates[1], x, v, at)
+
+
+# A rate for each parameter ----------------------------------------------------------------------------------
+
+cdef CVOID delta_bar_delta(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t,
+                           double* scalars, floating* x, const floating* g, floating* slots) noexcept nogil:
+    """r <- r + increase if d g > 0, r <- (1 - decrease) r if d g < 0; d <- (1 - decay) g + decay d;
+    x <- x - r g. hyper: increase, decrease, decay; slots: r, d."""
+    cdef Py_ssize_t i
+    cdef floating more = <floating> hyper[0], less = <floating> (1 - hyper[1])
+    cdef floating decay = <floating> hyper[2], rest = <floating> (1 - hyper[2]), lr = <floating> rates[0], p
+    cdef floating* r = slots
+    cdef floating* d = slots + n
+    if t == 0:
+        for i in range(n):
+            r[i] = lr
+    for i in range(n):
+        p = d[i] * g[i]
+        r[i] = r[i] + more if p > 0 else (less * r[i] if p < 0 else r[i])
+        d[i] = rest * g[i] + decay * d[i]
+        x[i] -= r[i] * g[i]
+
+
+cdef CVOID adagrad(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                   floating* x, const floating* g, floating* r) noexcept nogil:
+    """r <- r + g^2; x <- x - lr g / (sqrt(r) + eps), or sqrt(r / t) + eps, t = 1, 2, ..., or sqrt(r + eps).
+    hyper: eps, initial r, form."""
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> rates[0], eps = <floating> hyper[0], initial = <floating> hyper[1]
+    cdef floating count = <floating> (t + 1)
+    if t == 0 and initial != 0:
+        for i in range(n):
+            r[i] = initial
+    if hyper[2] == 0:
+        for i in range(n):
+            r[i] += g[i] * g[i]
+            x[i] -= over(lr * g[i], root(r[i]) + eps)
+    elif hyper[2] == 1:
+        for i in range(n):
+            r[i] += g[i] * g[i]
+            x[i] -= over(lr * g[i], root(r[i] / count) + eps)
+    else:
+        for i in range(n):
+            r[i] += g[i] * g[i]
+            x[i] -= over(lr * g[i], root(r[i] + eps))
+
+
+cdef enum Velocity:
+    NONE                    # x <- x - lr q
+    INSIDE                  # v <- a v - lr q, x <- x + v
+    OUTSIDE                 # v <- a v + q, x <- x - lr v
+
+
+cdef IVOID rmsprop_loop(Py_ssize_t n, double lr_, double rho_, double a_, double eps_, bint under_root,
+                        bint first, Velocity velocity, floating* x, const floating* g, floating* r,
+                        floating* v) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> lr_, a = <floating> a_, eps = <floating> eps_, q
+    cdef floating rho = <floating> (0 if first else rho_), rest = <floating> (1 if first else 1 - rho_)
+    for i in range(n):
+        r[i] = rho * r[i] + rest * (g[i] * g[i])
+        q = over(g[i], root(r[i] + eps) if under_root else root(r[i]) + eps)
+        if velocity == NONE:
+            x[i] -= lr * q
+        elif velocity == INSIDE:
+            v[i] = a * v[i] - lr * q
+            x[i] += v[i]
+        else:
+            v[i] = a * v[i] + q
+            x[i] -= lr * v[i]
+
+
+cdef CVOID rmsprop(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                   floating* x, const floating* g, floating* slots) noexcept nogil:
+    """r <- rho r + (1 - rho) g^2; q = g / (sqrt(r) + eps); x <- x - lr q, or with momentum a:
+    v <- a v - lr q, x <- x + v. hyper: rho, a, eps, form; slots: r, v.
+
+    Forms: 0 published, g at x + a v; 1 as in PyTorch: v <- a v + q, x <- x - lr v; 2 as in TensorFlow:
+    q = g / sqrt(r + eps); 3: the first r is g^2.
+    """
+    cdef double lr = rates[0], rho = hyper[0], a = hyper[1], eps = hyper[2]
+    cdef floating* v = slots + n
+    cdef int form = <int> hyper[3]
+    cdef bint first = form == 3 and t == 0
+    if form == 2:
+        if a == 0:
+            rmsprop_loop(n, lr, rho, a, eps, True, False, NONE, x, g, slots, v)
+        else:
+            rmsprop_loop(n, lr, rho, a, eps, True, False, INSIDE, x, g, slots, v)
+    elif a == 0:
+        rmsprop_loop(n, lr, rho, a, eps, False, first, NONE, x, g, slots, v)
+    elif form == 1:
+        rmsprop_loop(n, lr, rho, a, eps, False, False, OUTSIDE, x, g, slots, v)
+    else:
+        rmsprop_loop(n, lr, rho, a, eps, False, first, INSIDE, x, g, slots, v)
+
+
+cdef void rmsprop_look(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t,
+                       const floating* x, const floating* slots, floating* at) noexcept nogil:
+    ahead(n, <floating> hyper[1], x, slots + n, at)
+
+
+cdef CVOID adadelta(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                    floating* x, const floating* g, floating* slots) noexcept nogil:
+    """r <- rho r + (1 - rho) g^2; d = sqrt(u + eps) / sqrt(r + eps) g; u <- rho u + (1 - rho) d^2;
+    x <- x - lr d. hyper: rho, eps; slots: r, u."""
+    cdef Py_ssize_t i
+    cdef floating lr = <floating> rates[0], eps = <floating> hyper[1], d
+    cdef floating rho = <floating> hyper[0], rest = <floating> (1 - hyper[0])
+    cdef floating* r = slots
+    cdef floating* u = slots + n
+    for i in range(n):
+        r[i] = rho * r[i] + rest * (g[i] * g[i])
+        d = root(u[i] + eps) / root(r[i] + eps) * g[i]
+        u[i] = rho * u[i] + rest * (d * d)
+        x[i] -= lr * d
+
+
+# Adam and its kin -------------------------------------------------------------------------------------------
+# All of them keep m <- beta1 m + (1 - beta1) g and v <- beta2 v + (1 - beta2) g^2; hyper: beta1, beta2, eps.
+
+cdef IVOID adam_loop(Py_ssize_t n, const double* hyper, double rate, double scale, double keep, floating* x,
+                     const floating* g, floating* slots) noexcept nogil:
+    """x <- keep x - rate m / (scale sqrt(v) + eps)."""
+    cdef Py_ssize_t i
+    cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], eps = <floating> hyper[2]
+    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
+    cdef floating step = <floating> rate, s = <floating> scale, k = <floating> keep
+    cdef floating* m = slots
+    cdef floating* v = slots + n
+    for i in range(n):
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        x[i] = k * x[i] - over(step * m[i], root(v[i]) * s + eps)
+
+
+cdef CVOID adam_long(Py_ssize_t n, const double* hyper, double rate, double scale, double keep, floating* x,
+                     const floating* g, floating* slots) noexcept nogil:
+    adam_loop(n, hyper, rate, scale, keep, x, g, slots)
+
+
+cdef SVOID adam_short(Py_ssize_t n, const double* hyper, double rate, double scale, double keep, floating* x,
+                      const floating* g, floating* slots) noexcept nogil:
+    adam_loop(n, hyper, rate, scale, keep, x, g, slots)
+
+
+cdef void adam(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+               floating* x, const floating* g, floating* slots) noexcept nogil:
+    """x <- x - lr m^ / (sqrt(v^) + eps) with m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t), t = 1, 2, ...
+
+    hyper[3], form: 0 published; 1 as in TensorFlow: sqrt(v) + eps without the correction of v, lr times
+    sqrt(1 - beta2^t); 2 without both corrections. The scalars are beta1^t and beta2^t.
+    """
+    cdef double rate = rates[0], scale = 1
+    count(hyper, t, scalars)
+    if hyper[3] == 0:
+        rate /= 1 - scalars[0]
+        scale = 1 / sqrt(1 - scalars[1])
+    elif hyper[3] == 1:
+        rate *= sqrt(1 - scalars[1]) / (1 - scalars[0])
+    if n < SHORT:
+        adam_short(n, hyper, rate, scale, 1, x, g, slots)
+    else:
+        adam_long(n, hyper, rate, scale, 1, x, g, slots)
+
+
+cdef void adamw(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                floating* x, const floating* g, floating* slots) noexcept nogil:
+    """x <- x - eta (lr m^ / (sqrt(v^) + eps) + w x); as in PyTorch: w lr in place of w.
+
+    eta = rates[1]; hyper[3] = w, hyper[4] the form; the scalars are beta1^t and beta2^t.
+    """
+    cdef double decay = hyper[3] * rates[1]
+    count(hyper, t, scalars)
+    if hyper[4] == 1:
+        decay *= rates[0]
+    adam_long(n, hyper, rates[1] * rates[0] / (1 - scalars[0]), 1 / sqrt(1 - scalars[1]), 1 - decay, x, g,
+              slots)
+
+
+cdef CVOID amsgrad_loop(Py_ssize_t n, const double* hyper, double rate, double scale, floating* x,
+                        const floating* g, floating* slots) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], eps = <floating> hyper[2]
+    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
+    cdef floating step = <floating> rate, s = <floating> scale
+    cdef floating* m = slots
+    cdef floating* v = slots + n
+    cdef floating* most = slots + 2 * n
+    for i in range(n):
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        most[i] = most[i] if most[i] > v[i] else v[i]  # NaN stays
+        x[i] -= over(step * m[i], root(most[i]) * s + eps)
+
+
+cdef void amsgrad(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                  floating* x, const floating* g, floating* slots) noexcept nogil:
+    """v_max <- max(v_max, v), x <- x - lr m / (sqrt(v_max) + eps); as in PyTorch: both corrected as in Adam.
+
+    hyper[3]: form; slots: m, v, v_max; the scalars are beta1^t and beta2^t.
+    """
+    cdef double rate = rates[0], scale = 1
+    count(hyper, t, scalars)
+    if hyper[3] == 1:
+        rate /= 1 - scalars[0]
+        scale = 1 / sqrt(1 - scalars[1])
+    amsgrad_loop(n, hyper, rate, scale, x, g, slots)
+
+
+cdef CVOID nadam_loop(Py_ssize_t n, const double* hyper, double keep, double direct, double averaged,
+                      double scale, floating* x, const floating* g, floating* slots) noexcept nogil:
+    """m <- keep m + (1 - keep) g, x <- x - (direct g + averaged m) / (scale sqrt(v) + eps)."""
+    cdef Py_ssize_t i
+    cdef floating beta2 = <floating> hyper[1], eps = <floating> hyper[2], k = <floating> keep
+    cdef floating rest1 = <floating> (1 - keep), rest2 = <floating> (1 - hyper[1]), s = <floating> scale
+    cdef floating of_g = <floating> direct, of_m = <floating> averaged
+    cdef floating* m = slots
+    cdef floating* v = slots + n
+    for i in range(n):
+        m[i] = k * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        x[i] -= over(of_g * g[i] + of_m * m[i], root(v[i]) * s + eps)
+
+
+cdef void nadam(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                floating* x, const floating* g, floating* slots) noexcept nogil:
+    """x <- x - lr ((1 - mu_t) g / (1 - p_t) + mu_{t+1} m / (1 - p_{t+1})) / (sqrt(v^) + eps) with
+    p_t = mu_1 ... mu_t, mu_t = beta1 (1 - 0.96^(t d) / 2).
+
+    hyper[3] = d, hyper[4] the form: 0 published, m <- mu_t m + (1 - mu_t) g; 1 as in PyTorch, beta1 in place
+    of mu_t there; 2: mu_t = beta1. The scalars are p_t and beta2^t.
+    """
+    cdef double mu = hyper[0], after = hyper[0]
+    if t == 0:
+        scalars[0] = scalars[1] = 1
+    if hyper[4] != 2:
+        mu *= 1 - 0.5 * pow(0.96, (t + 1) * hyper[3])
+        after *= 1 - 0.5 * pow(0.96, (t + 2) * hyper[3])
+    scalars[0] = power(scalars[0], mu)
+    scalars[1] = power(scalars[1], hyper[1])
+    nadam_loop(n, hyper, hyper[0] if hyper[4] == 1 else mu, rates[0] * (1 - mu) / (1 - scalars[0]),
+               rates[0] * after / (1 - scalars[0] * after), 1 / sqrt(1 - scalars[1]), x, g, slots)
+
+
+cdef CVOID average_step(Py_ssize_t n, const double* hyper, double rate, floating* x, const floating* g,
+                        floating* slots) noexcept nogil:
+    """x <- x - rate m."""
+    cdef Py_ssize_t i
+    cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], step = <floating> rate
+    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
+    cdef floating* m = slots
+    cdef floating* v = slots + n
+    for i in range(n):
+        m[i] = beta1 * m[i] + rest1 * g[i]
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
+        x[i] -= step * m[i]
+
+
+cdef void radam(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                floating* x, const floating* g, floating* slots) noexcept nogil:
+    """x <- x - lr r_t m^ sqrt(1 - beta2^t) / (sqrt(v) + eps) if rho_t > 4, else x <- x - lr m^.
+
+    rho_t = R - 2 t beta2^t / (1 - beta2^t), R = 2 / (1 - beta2) - 1,
+    r_t^2 = (rho_t - 4) (rho_t - 2) R / ((R - 4) (R - 2) rho_t). hyper[3], form: 1 for > 5 as in PyTorch. The
+    scalars are beta1^t and beta2^t.
+    """
+    cdef double R = 2 / (1 - hyper[1]) - 1, rho, rate, bias
+    count(hyper, t, scalars)
+    rate = rates[0] / (1 - scalars[0])
+    bias = 1 - scalars[1]
+    rho = R - 2 * (t + 1) * scalars[1] / bias
+    if rho > (5 if hyper[3] == 1 else 4):
+        rate *= sqrt((rho - 4) * (rho - 2) * R / ((R - 4) * (R - 2) * rho) * bias)
+        adam_long(n, hyper, rate, 1, 1, x, g, slots)
+    else:
+        average_step(n, hyper, rate, x, g, slots)
+
+
+cdef inline void count(const double* hyper, Py_ssize_t t, double* scalars) noexcept nogil:
+    """The scalars become beta1^t and beta2^t, t = 1, 2, ..."""
+    if t == 0:
+        scalars[0] = scalars[1] = 1
+    scalars[0] = power(scalars[0], hyper[0])
+    scalars[1] = power(scalars[1], hyper[1])
+
+
+# One optimizer after another --------------------------------------------------------------------------------
+
+cdef struct Pair:
+    Rule first
+    Rule second
+    Py_ssize_t at
+
+
+cdef void switch(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                 floating* x, const floating* g, floating* slots) noexcept nogil:
+    """The first rule for the steps below `at`, then the second, whose steps count from 0. hyper is a Pair."""
+    cdef const Pair* pair = <const Pair*> hyper
+    cdef const Rule* rule = &pair.first
+    if t >= pair.at:
+        rule = &pair.second
+        t -= pair.at
+        rates += pair.first.rates
+        scalars += pair.first.scalars
+        slots += pair.first.slots * n
+    if floating is float:
+        rule.step32(n, rule.hyper, rates, t, scalars, x, g, slots)
+    else:
+        rule.step64(n, rule.hyper, rates, t, scalars, x, g, slots)
+
+
+cdef void switch_look(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, const floating* x,
+                      const floating* slots, floating* at) noexcept nogil:
+    cdef const Pair* pair = <const Pair*> hyper
+    cdef const Rule* rule = &pair.first
+    cdef Py_ssize_t i
+    if t >= pair.at:
+        rule = &pair.second
+        t -= pair.at
+        rates += pair.first.rates
+        slots += pair.first.slots * n
+    if rule.look64 == NULL:
+        for i in range(n):
+            at[i] = x[i]
+    elif floating is float:
+        rule.look32(n, rule.hyper, rates, t, x, slots, at)
+    else:
+        rule.look64(n, rule.hyper, rates, t, x, slots, at)
+
+
+# What Python sees -------------------------------------------------------------------------------------------
+
 cdef class Stepper:
     """A rule bound to its hyper-parameters."""
 
-    cdef void bind(self, double[::1] hyper, int slots, int scalars, step_t step64, step_t step32) noexcept:
+    cdef void bind(self, double[::1] hyper, int rates, int slots, int scalars, step_t step64,
+                   step_t step32) noexcept:
         self.owner = hyper
         self.rule.hyper = &hyper[0] if hyper.shape[0] else NULL
         self.rule.step64 = step64
         self.rule.step32 = step32
         self.rule.plain = False
+        self.rule.rates = rates
         self.slots = self.rule.slots = slots
         self.scalars = self.rule.scalars = scalars
 
-    def step(self, cnp.ndarray x, cnp.ndarray g, cnp.ndarray slots, cnp.ndarray scalars, double lr,
-             Py_ssize_t t):
-        """Change x, slots and scalars by step t. x, g, slots: one dtype, C order, n, n and slots * n long."""
+    cdef void look(self, look_t look64, look_t look32) noexcept:
+        self.rule.look64 = look64
+        self.rule.look32 = look32
+        self.looks = True
+
+    def lookahead(self, cnp.ndarray x, cnp.ndarray slots, double[::1] rates, Py_ssize_t t, cnp.ndarray at):
+        """Write to `at` where the gradient is wanted before step t. Arrays as in `step`."""
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-        cdef double* numbers = <double*> cnp.PyArray_DATA(scalars)
-        cdef void* xs = cnp.PyArray_DATA(x)
-        cdef void* gs = cnp.PyArray_DATA(g)
-        cdef void* state = cnp.PyArray_DATA(slots)
-        cdef step_t kernel = self.rule.step64
+        cdef const void* xs = cnp.PyArray_DATA(x)
+        cdef const void* state = cnp.PyArray_DATA(slots)
+        cdef void* to = cnp.PyArray_DATA(at)
+        cdef look_t kernel = self.rule.look64
         if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-            kernel = self.rule.step32
+            kernel = self.rule.look32
         with nogil:
-            kernel(n, self.rule.hyper, lr, t, numbers, xs, gs, state)
+            kernel(n, self.rule.hyper, &rates[0], t, xs, state, to)
 
 
 cdef class SGD(Stepper):
     """No hyper-parameter but the learning rate."""
 
     def __init__(self, double[::1] hyper):
-        self.bind(hyper, 0, 0, <step_t> sgd[double], <step_t> sgd[float])
+        self.bind(hyper, 1, 0, 0, <step_t> sgd[double], <step_t> sgd[float])
         self.rule.plain = True
 
 
-cdef class Adam(Stepper):
-    """beta1, beta2, eps."""
+cdef class Momentum(Stepper):
+    """form; the momentum is a rate."""
 
     def __init__(self, double[::1] hyper):
-        self.bind(hyper, 2, 2, <step_t> adam[double], <step_t> adam[float])
+        self.bind(hyper, 2, 1, 0, <step_t> momentum[double], <step_t> momentum[float])
+
+
+cdef class Nesterov(Stepper):
+    """form; the momentum is a rate."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 2, 1, 0, <step_t> nesterov[double], <step_t> nesterov[float])
+        if hyper[0] == 0:
+            self.look(<look_t> nesterov_look[double], <look_t> nesterov_look[float])
+
+
+cdef class DeltaBarDelta(Stepper):
+    """increase, decrease, decay."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 0, <step_t> delta_bar_delta[double], <step_t> delta_bar_delta[float])
+
+
+cdef class AdaGrad(Stepper):
+    """eps, initial, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 1, 0, <step_t> adagrad[double], <step_t> adagrad[float])
+
+
+cdef class RMSProp(Stepper):
+    """rho, momentum, eps, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 0, <step_t> rmsprop[double], <step_t> rmsprop[float])
+        if hyper[1] != 0 and (hyper[3] == 0 or hyper[3] == 3):
+            self.look(<look_t> rmsprop_look[double], <look_t> rmsprop_look[float])
+
+
+cdef class AdaDelta(Stepper):
+    """rho, eps."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 0, <step_t> adadelta[double], <step_t> adadelta[float])
+
+
+cdef class Adam(Stepper):
+    """beta1, beta2, eps, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 2, <step_t> adam[double], <step_t> adam[float])
+
+
+cdef class AdamW(Stepper):
+    """beta1, beta2, eps, weight_decay, form; eta is a rate."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 2, 2, 2, <step_t> adamw[double], <step_t> adamw[float])
+
+
+cdef class AMSGrad(Stepper):
+    """beta1, beta2, eps, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 3, 2, <step_t> amsgrad[double], <step_t> amsgrad[float])
+
+
+cdef class NAdam(Stepper):
+    """beta1, beta2, eps, momentum_decay, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 2, <step_t> nadam[double], <step_t> nadam[float])
+
+
+cdef class RAdam(Stepper):
+    """beta1, beta2, eps, form."""
+
+    def __init__(self, double[::1] hyper):
+        self.bind(hyper, 1, 2, 2, <step_t> radam[double], <step_t> radam[float])
+
+
+cdef class Switch(Stepper):
+    """Two rules and the step from which on the second holds."""
+
+    cdef Pair pair
+
+    def __init__(self, Stepper first, Stepper second, Py_ssize_t at):
+        self.bind(np.empty(0), first.rule.rates + second.rule.rates, first.slots + second.slots,
+                  first.scalars + second.scalars, <step_t> switch[double], <step_t> switch[float])
+        self.owner = (first, second)
+        self.pair.first, self.pair.second, self.pair.at = first.rule, second.rule, at
+        self.rule.hyper = <const double*> &self.pair
+        if first.looks or second.looks:
+            self.look(<look_t> switch_look[double], <look_t> switch_look[float])
+
+
+cdef class Memory:
+    """The arrays of a state, and the step: everything that has to be quick for a few parameters."""
+
+    def __cinit__(self, Py_ssize_t t, tuple names, bint alone, list slots, scalars):
+        self.t, self.names, self.alone, self.slots, self.scalars = t, names, alone, slots, scalars
+        self.parts = <Part*> calloc(max(len(slots), 1), sizeof(Part))
+        if self.parts == NULL:
+            raise MemoryError
+        cdef Py_ssize_t i
+        cdef char* numbers = <char*> cnp.PyArray_DATA(scalars)
+        for i in range(len(slots)):
+            self.parts[i].slots = cnp.PyArray_DATA(slots[i])
+            self.parts[i].scalars = <double*> (numbers + i * cnp.PyArray_STRIDE(scalars, 0))
+
+    def __dealloc__(self):
+        free(self.parts)
+
+    cdef bint gather(self, object params, object grads):
+        """Fill the parts; False if an array is not as the kernels want it."""
+        cdef Py_ssize_t i, count = len(self.slots)
+        if self.alone:
+            return gather_one(&self.parts[0], params, grads, self.slots[0])
+        if not (isinstance(params, (list, tuple)) and isinstance(grads, (list, tuple))):
+            return False
+        if len(params) != count or len(grads) != count:
+            return False
+        for i in range(count):
+            if not gather_one(&self.parts[i], params[i], grads[i], self.slots[i]):
+                return False
+        return True
+
+
+cdef bint gather_one(Part* part, object x_, object g_, object slots_):
+    cdef cnp.ndarray x, g, slots
+    cdef Py_ssize_t size
+    cdef int i, ndim, kind
+    cdef char* a
+    cdef char* b
+    if not (cnp.PyArray_CheckExact(x_) and cnp.PyArray_CheckExact(g_)):
+        return False
+    x, g, slots = x_, g_, slots_
+    ndim, kind = cnp.PyArray_NDIM(x), cnp.PyArray_TYPE(x)
+    if cnp.PyArray_NDIM(g) != ndim or cnp.PyArray_NDIM(slots) != ndim + 1:
+        return False
+    if cnp.PyArray_TYPE(g) != kind or cnp.PyArray_TYPE(slots) != kind:
+        return False
+    if not (cnp.PyArray_ISCARRAY(x) and cnp.PyArray_ISCARRAY_RO(g)):
+        return False
+    part.n = 1
+    for i in range(ndim):
+        size = cnp.PyArray_DIM(x, i)
+        if cnp.PyArray_DIM(g, i) != size or cnp.PyArray_DIM(slots, i + 1) != size:
+            return False
+        part.n *= size
+    a, b = <char*> cnp.PyArray_DATA(x), <char*> cnp.PyArray_DATA(g)
+    size = part.n * cnp.PyArray_ITEMSIZE(x)
+    if a != b and a < b + size and b < a + size:
+        return False  # a step would read what it has written
+    part.single = kind == cnp.NPY_FLOAT32
+    part.x, part.g = a, b
+    return True
+
+
+cdef CVOID seek(Py_ssize_t n, floating largest, const floating* g, int* bad) noexcept nogil:
+    """Whether a number is NaN or infinite."""
+    cdef Py_ssize_t i
+    cdef int found = 0
+    for i in range(n):
+        found |= not ((g[i] <= largest) & (g[i] >= -largest))
+    bad[0] = found
+
+
+cdef bint all_finite(Part* parts, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int bad = 0
+    for i in range(count):
+        if parts[i].single:
+            seek[float](parts[i].n, FLT_MAX, <const float*> parts[i].g, &bad)
+        else:
+            seek[double](parts[i].n, DBL_MAX, <const double*> parts[i].g, &bad)
+        if bad:
+            return False
+    return True
+
+
+def step(self, params, grads, state, *, bint allow_nan=False):
+    """Change the parameters and the state in place by one step.
+
+    Parameters
+    ----------
+    params, grads : ndarray or sequence of ndarrays
+        Of the shapes and dtypes that `state` was made for, params in C order and writeable.
+    state : State
+        From `init`, of an optimizer of the same kind.
+    allow_nan : bool
+        Step even if a gradient has NaN or infinite entries. Default False.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes, dtypes, numbers of arrays that do not fit, gradients that are not finite, a scheduled rate out
+        of its range. Nothing has been changed then.
+    RuntimeError
+        Another thread is stepping this state.
+    """
+    if not isinstance(state, Memory):
+        self._check(params, grads, state)  # raises
+    cdef Memory memory = <Memory> state
+    cdef Rule* rule
+    cdef Py_ssize_t i, t, count = len(memory.slots)
+    cdef bint good = True
+    cdef const double* rates
+    if memory.owner is not self:
+        self._check(params, grads, state)
+        memory.stepper, memory.rates = self._stepper(), self._constant_rates()
+        memory.owner = self
+    numbers = self._rates(memory.t) if memory.rates is None else memory.rates
+    rates = <const double*> cnp.PyArray_DATA(numbers)
+    if memory.busy:
+        raise RuntimeError("state: another thread is stepping it")
+    # From here on nobody else's Python runs.
+    if not memory.gather(params, grads):
+        params, grads = self._check(params, grads, state)
+        if memory.alone:
+            params, grads = params[0], grads[0]
+        if not memory.gather(params, grads):
+            raise TypeError("params, grads: expected arrays of NumPy")
+    rule, t = &memory.stepper.rule, memory.t
+    memory.busy = True
+    with nogil:
+        if not allow_nan:
+            good = all_finite(memory.parts, count)
+        if good:
+            for i in range(count):
+                if memory.parts[i].single:
+                    rule.step32(memory.parts[i].n, rule.hyper, rates, t, memory.parts[i].scalars,
+                                memory.parts[i].x, memory.parts[i].g, memory.parts[i].slots)
+                else:
+                    rule.step64(memory.parts[i].n, rule.hyper, rates, t, memory.parts[i].scalars,
+                                memory.parts[i].x, memory.parts[i].g, memory.parts[i].slots)
+    memory.busy = False
+    if not good:
+        self._refuse(grads)
+    memory.t = t + 1

@@ -24,8 +24,8 @@ cdef struct Course:
     Py_ssize_t last         # steps in all; the last one has a row
     Py_ssize_t every        # a row each so many steps
     Py_ssize_t starts       # distance of two rows, in points
-    const double* lr
-    Py_ssize_t lr_stride    # 0: constant
+    const double* rates     # of the rule, a row a step
+    Py_ssize_t rates_stride # 0: constant
     const double* noise     # a vector a step, or NULL
     double sigma
     double clip_norm        # infinite: none
@@ -33,12 +33,13 @@ cdef struct Course:
     double gtol
     double* x
     double* g
-    double* d               # workspace: the gradient that the step sees
+    double* d               # workspace: the gradient that the step sees, the last point, the look-ahead
     double* slots
     double* scalars
     double* work
     double* rows            # points, a row being starts x n
     double* table           # fun, grad_norm, step, nfev, a row being 4 x starts
+    Py_ssize_t gradients    # a step takes
     int ended               # 0: under way; 1: the gradient is small; 2: not finite
 
 

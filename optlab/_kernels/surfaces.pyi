@@ -23,7 +23,7 @@ class Compiled:
         stop: int,
         last: int,
         every: int,
-        lr: NDArray[Any],
+        rates: NDArray[Any],
         noise: NDArray[Any],
         sigma: float,
         clip_norm: float,

@@ -537,7 +537,7 @@ cdef inline void record(Course* c, Py_ssize_t n, Py_ssize_t row, double f, doubl
     table[0] = f
     table[c.starts] = grad_norm
     table[2 * c.starts] = move
-    table[3 * c.starts] = <double> (c.t + 1)
+    table[3 * c.starts] = <double> (c.t * c.gradients + 1)
 
 
 cdef inline double norm(Py_ssize_t n, const double* g) noexcept nogil:
@@ -593,7 +593,8 @@ cdef void clip(Py_ssize_t n, const double* g, double bound, double limit, double
 
 
 cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
-    """From row t to step `stop`: the gradient, with noise, clipped; the step of the rule; the new gradient.
+    """From row t to step `stop`: the gradient, where the rule wants it, with noise, clipped; the step of the
+    rule; the new gradient.
 
     Where the norm of the gradient is at most gtol or something is not finite, the path ends.
     """
@@ -601,6 +602,8 @@ cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     cdef double f, size
     cdef double* d
     cdef double* last = c.d + n
+    cdef double* at = c.d + 2 * n
+    cdef const double* rates
     if c.t == 0 and c.ended == 0:
         f = s.evaluate(s, c.x, c.g, c.work)
         size = norm(n, c.g)
@@ -612,6 +615,11 @@ cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
     due = min(row * c.every, c.last)  # the next step with a row
     while c.t < c.stop and c.ended == 0:
         d = c.g
+        rates = c.rates + c.t * c.rates_stride
+        if rule.look64 != NULL:
+            rule.look64(n, rule.hyper, rates, c.t, c.x, c.slots, at)
+            s.evaluate(s, at, c.d, c.work)
+            d = c.d
         if c.noise != NULL:
             for i in range(n):
                 c.d[i] = d[i] + c.sigma * c.noise[i]
@@ -621,7 +629,7 @@ cdef void follow(const Surface* s, const Rule* rule, Course* c) noexcept nogil:
             clip(n, d, c.clip_value, c.clip_norm, c.d)
             d = c.d
         memcpy(last, c.x, n * sizeof(double))
-        rule.step64(n, rule.hyper, c.lr[c.t * c.lr_stride], c.t, c.scalars, c.x, d, c.slots)
+        rule.step64(n, rule.hyper, rates, c.t, c.scalars, c.x, d, c.slots)
         c.t += 1
         f = s.evaluate(s, c.x, c.g, c.work)
         size = norm(n, c.g)
@@ -657,7 +665,7 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
     cdef double g[2]
     cdef double* point
     cdef double* table
-    if (not rule.plain or s.n != 2 or c.noise != NULL or c.lr_stride or not isinf(c.clip_norm)
+    if (not rule.plain or s.n != 2 or c.noise != NULL or c.rates_stride or not isinf(c.clip_norm)
             or not isinf(c.clip_value)):
         follow(s, rule, c)
         return
@@ -667,7 +675,7 @@ cdef IVOID slide(value_t evaluate, const Surface* s, const Rule* rule, Course* c
         c.stop = stop
     if c.ended or t == stop:
         return
-    lr = c.lr[0]
+    lr = c.rates[0]
     x[0], x[1], g[0], g[1] = c.x[0], c.x[1], c.g[0], c.g[1]
     size = norm(2, g)
     row = t // every + 1
@@ -817,18 +825,19 @@ cdef class Compiled:
 
     def follow(self, Stepper stepper, double[:, ::1] x, double[:, ::1] g, double[:, ::1] slots,
                double[:, ::1] scalars, int[::1] ended, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t last,
-               Py_ssize_t every, const double[::1] lr, const double[:, :, ::1] noise, double sigma,
+               Py_ssize_t every, const double[:, ::1] rates, const double[:, :, ::1] noise, double sigma,
                double clip_norm, double clip_value, double gtol, double[:, :, ::1] rows,
                double[:, :, ::1] table, Py_ssize_t first):
         """Take the paths at x, a row each, from step `start` to `stop`; `first` is the place of the first of
         them among all paths, which the rows (rows, starts, n) and the table (rows, 4, starts) hold."""
         cdef Course c
         cdef Py_ssize_t i, n = self.n
-        cdef double* work = workspace(self.surface.work + 2 * n)
+        cdef double* work = workspace(self.surface.work + 3 * n)
         c.stop, c.last, c.every, c.starts = stop, last, every, rows.shape[1]
-        c.lr, c.lr_stride = &lr[0], 1 if lr.shape[0] > 1 else 0
+        c.rates, c.rates_stride = &rates[0, 0], rates.shape[1] if rates.shape[0] > 1 else 0
+        c.gradients = 2 if stepper.looks else 1
         c.sigma, c.clip_norm, c.clip_value, c.gtol = sigma, clip_norm, clip_value, gtol
-        c.d, c.work = work, work + 2 * n
+        c.d, c.work = work, work + 3 * n
         with nogil:
             for i in range(x.shape[0]):
                 c.t, c.ended = start, ended[i]
