@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ._kernels import steps as kernels
 from .stochastic import Optimizer, Rate, fraction, not_negative, one_of, positive, rate
 
 
@@ -65,7 +64,7 @@ class DeltaBarDelta(Optimizer):
     decay: float = fraction(0.7)
 
     slots: ClassVar[tuple[str, ...]] = ("rates", "averages")
-    kernel = kernels.DeltaBarDelta
+    kernel = "delta_bar_delta"
 
     def __post_init__(self) -> None:
         if callable(self.lr):
@@ -122,7 +121,7 @@ class AdaGrad(Optimizer):
     form: str = one_of("published", "mean", "tensorflow")
 
     slots: ClassVar[tuple[str, ...]] = ("r",)
-    kernel = kernels.AdaGrad
+    kernel = "adagrad"
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,10 @@ class RMSProp(Optimizer):
     form: str = one_of("published", "pytorch", "tensorflow", "first_gradient")
 
     slots: ClassVar[tuple[str, ...]] = ("r", "v")
-    kernel = kernels.RMSProp
+    kernel = "rmsprop"
+
+    def _looks(self) -> bool:
+        return self.momentum > 0 and self.form in ("published", "first_gradient")
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class AdaDelta(Optimizer):
     eps: float = positive(1e-6)
 
     slots: ClassVar[tuple[str, ...]] = ("r", "u")
-    kernel = kernels.AdaDelta
+    kernel = "adadelta"
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class Adam(Optimizer):
     form: str = one_of("published", "tensorflow", "uncorrected")
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    kernel = kernels.Adam
+    kernel = "adam"
 
 
 @dataclass(frozen=True)
@@ -338,7 +340,7 @@ class AdamW(Optimizer):
     form: str = one_of("published", "pytorch")
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    kernel = kernels.AdamW
+    kernel = "adamw"
 
 
 @dataclass(frozen=True)
@@ -390,7 +392,7 @@ class AMSGrad(Optimizer):
     form: str = one_of("published", "pytorch")
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v", "v_max")
-    kernel = kernels.AMSGrad
+    kernel = "amsgrad"
 
 
 @dataclass(frozen=True)
@@ -445,7 +447,7 @@ class NAdam(Optimizer):
     form: str = one_of("published", "pytorch", "constant")
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    kernel = kernels.NAdam
+    kernel = "nadam"
 
 
 @dataclass(frozen=True)
@@ -503,4 +505,4 @@ class RAdam(Optimizer):
     form: str = one_of("published", "pytorch")
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    kernel = kernels.RAdam
+    kernel = "radam"

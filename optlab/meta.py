@@ -58,6 +58,11 @@ class Switch(Optimizer):
                 raise TypeError(f"{name}: expected an Optimizer, got {getattr(self, name)!r}")
         _validation.count("at", self.at)
 
+    def lr(self, t: int) -> float:
+        """The learning rate of step t."""
+        now, own = (self.first, t) if t < self.at else (self.second, t - self.at)
+        return float(now._rates(own)[0])
+
     def _slots(self) -> tuple[str, ...]:
         names = [("first", name) for name in self.first._slots()]
         names += [("second", name) for name in self.second._slots()]

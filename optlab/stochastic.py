@@ -149,7 +149,7 @@ class Optimizer:
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
-    kernel: ClassVar[type[kernels.Stepper]]
+    kernel: ClassVar[str]
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -238,14 +238,19 @@ class Optimizer:
         return [(each, getattr(self, each.name)) for each in fields(self) if "each" in each.metadata]
 
     def _stepper(self) -> kernels.Stepper:
-        hyper = []
+        hyper: Any = []
         for each in fields(self):
             value = getattr(self, each.name)
             if "forms" in each.metadata:
                 hyper.append(each.metadata["forms"].index(value))
             elif "each" not in each.metadata:
                 hyper.append(value)
-        return self.kernel(np.array(hyper, dtype=np.float64))
+        hyper = np.array(hyper, dtype=np.float64)
+        return kernels.Stepper(self.kernel, hyper, len(self._rate_fields()), len(self.slots), self._looks())
+
+    def _looks(self) -> bool:
+        """Whether the kernel wants the gradient at another point."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -276,7 +281,7 @@ class SGD(Optimizer):
 
     lr: Rate = rate(0.01)
 
-    kernel = kernels.SGD
+    kernel = "sgd"
 
 
 @dataclass(frozen=True)
@@ -325,7 +330,7 @@ class Momentum(Optimizer):
     form: str = one_of("published", "pytorch")
 
     slots: ClassVar[tuple[str, ...]] = ("v",)
-    kernel = kernels.Momentum
+    kernel = "momentum"
 
 
 @dataclass(frozen=True)
@@ -376,7 +381,10 @@ class Nesterov(Optimizer):
     form: str = one_of("published", "pytorch")
 
     slots: ClassVar[tuple[str, ...]] = ("v",)
-    kernel = kernels.Nesterov
+    kernel = "nesterov"
+
+    def _looks(self) -> bool:
+        return self.form == "published"
 
 
 def clip_by_norm(g: Arrays, max_norm: float) -> Any:

@@ -13,7 +13,7 @@ cdef struct Rule:
     const double* hyper     # what stays the same for all steps
     int rates               # numbers that may differ at each step, the learning rate first
     int slots               # vectors of state, one after the other
-    int scalars             # numbers of state
+    int scalars             # numbers of state: two a rule
     bint plain              # x <- x - lr g and nothing else
 
 
@@ -23,10 +23,6 @@ cdef class Stepper:
     cdef readonly int slots
     cdef readonly int scalars
     cdef readonly bint looks
-
-    cdef void bind(self, double[::1] hyper, int rates, int slots, int scalars, step_t step64,
-                   step_t step32) noexcept
-    cdef void look(self, look_t look64, look_t look32) noexcept
 
 
 cdef struct Part:

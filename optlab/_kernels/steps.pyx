@@ -13,8 +13,6 @@ from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport pow, sqrt
 from libc.stdlib cimport calloc, free
 
-import numpy as np
-
 from ._clones cimport CVOID, IVOID, SVOID
 
 cnp.import_array()
@@ -428,27 +426,56 @@ cdef void switch_look(Py_ssize_t n, const double* hyper, const double* rates, Py
 
 # What Python sees -------------------------------------------------------------------------------------------
 
-cdef class Stepper:
-    """A rule bound to its hyper-parameters."""
+cdef struct Entry:
+    step_t step64
+    step_t step32
+    look_t look64
+    look_t look32
 
-    cdef void bind(self, double[::1] hyper, int rates, int slots, int scalars, step_t step64,
-                   step_t step32) noexcept:
+cdef Entry ENTRIES[32]
+cdef dict PLACES = {}
+
+
+cdef void enter(str name, step_t step64, step_t step32, look_t look64=NULL, look_t look32=NULL):
+    cdef Entry* entry = &ENTRIES[<Py_ssize_t> len(PLACES)]
+    entry.step64, entry.step32, entry.look64, entry.look32 = step64, step32, look64, look32
+    PLACES[name] = len(PLACES)
+
+
+enter("adadelta", <step_t> adadelta[double], <step_t> adadelta[float])
+enter("adagrad", <step_t> adagrad[double], <step_t> adagrad[float])
+enter("adam", <step_t> adam[double], <step_t> adam[float])
+enter("adamw", <step_t> adamw[double], <step_t> adamw[float])
+enter("amsgrad", <step_t> amsgrad[double], <step_t> amsgrad[float])
+enter("delta_bar_delta", <step_t> delta_bar_delta[double], <step_t> delta_bar_delta[float])
+enter("momentum", <step_t> momentum[double], <step_t> momentum[float])
+enter("nadam", <step_t> nadam[double], <step_t> nadam[float])
+enter("nesterov", <step_t> nesterov[double], <step_t> nesterov[float],
+      <look_t> nesterov_look[double], <look_t> nesterov_look[float])
+enter("radam", <step_t> radam[double], <step_t> radam[float])
+enter("rmsprop", <step_t> rmsprop[double], <step_t> rmsprop[float],
+      <look_t> rmsprop_look[double], <look_t> rmsprop_look[float])
+enter("sgd", <step_t> sgd[double], <step_t> sgd[float])
+
+
+cdef class Stepper:
+    """A rule of the table above with its hyper-parameters."""
+
+    def __init__(self, str name, double[::1] hyper, int rates, int slots, bint looks):
+        cdef Entry* entry = &ENTRIES[<Py_ssize_t> PLACES[name]]
         self.owner = hyper
         self.rule.hyper = &hyper[0] if hyper.shape[0] else NULL
-        self.rule.step64 = step64
-        self.rule.step32 = step32
-        self.rule.plain = False
+        self.rule.step64, self.rule.step32 = entry.step64, entry.step32
+        if looks:
+            self.rule.look64, self.rule.look32 = entry.look64, entry.look32
+        self.rule.plain = name == "sgd"
         self.rule.rates = rates
         self.slots = self.rule.slots = slots
-        self.scalars = self.rule.scalars = scalars
-
-    cdef void look(self, look_t look64, look_t look32) noexcept:
-        self.rule.look64 = look64
-        self.rule.look32 = look32
-        self.looks = True
+        self.scalars = self.rule.scalars = 2
+        self.looks = looks
 
     def lookahead(self, cnp.ndarray x, cnp.ndarray slots, double[::1] rates, Py_ssize_t t, cnp.ndarray at):
-        """Write to `at` where the gradient is wanted before step t. Arrays as in `step`."""
+        """Write to `at` where the gradient is wanted before step t; arrays as `step` has checked them."""
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         cdef const void* xs = cnp.PyArray_DATA(x)
         cdef const void* state = cnp.PyArray_DATA(slots)
@@ -460,108 +487,22 @@ cdef class Stepper:
             kernel(n, self.rule.hyper, &rates[0], t, xs, state, to)
 
 
-cdef class SGD(Stepper):
-    """No hyper-parameter but the learning rate."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 0, 0, <step_t> sgd[double], <step_t> sgd[float])
-        self.rule.plain = True
-
-
-cdef class Momentum(Stepper):
-    """form; the momentum is a rate."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 2, 1, 0, <step_t> momentum[double], <step_t> momentum[float])
-
-
-cdef class Nesterov(Stepper):
-    """form; the momentum is a rate."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 2, 1, 0, <step_t> nesterov[double], <step_t> nesterov[float])
-        if hyper[0] == 0:
-            self.look(<look_t> nesterov_look[double], <look_t> nesterov_look[float])
-
-
-cdef class DeltaBarDelta(Stepper):
-    """increase, decrease, decay."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 0, <step_t> delta_bar_delta[double], <step_t> delta_bar_delta[float])
-
-
-cdef class AdaGrad(Stepper):
-    """eps, initial, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 1, 0, <step_t> adagrad[double], <step_t> adagrad[float])
-
-
-cdef class RMSProp(Stepper):
-    """rho, momentum, eps, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 0, <step_t> rmsprop[double], <step_t> rmsprop[float])
-        if hyper[1] != 0 and (hyper[3] == 0 or hyper[3] == 3):
-            self.look(<look_t> rmsprop_look[double], <look_t> rmsprop_look[float])
-
-
-cdef class AdaDelta(Stepper):
-    """rho, eps."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 0, <step_t> adadelta[double], <step_t> adadelta[float])
-
-
-cdef class Adam(Stepper):
-    """beta1, beta2, eps, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 2, <step_t> adam[double], <step_t> adam[float])
-
-
-cdef class AdamW(Stepper):
-    """beta1, beta2, eps, weight_decay, form; eta is a rate."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 2, 2, 2, <step_t> adamw[double], <step_t> adamw[float])
-
-
-cdef class AMSGrad(Stepper):
-    """beta1, beta2, eps, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 3, 2, <step_t> amsgrad[double], <step_t> amsgrad[float])
-
-
-cdef class NAdam(Stepper):
-    """beta1, beta2, eps, momentum_decay, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 2, <step_t> nadam[double], <step_t> nadam[float])
-
-
-cdef class RAdam(Stepper):
-    """beta1, beta2, eps, form."""
-
-    def __init__(self, double[::1] hyper):
-        self.bind(hyper, 1, 2, 2, <step_t> radam[double], <step_t> radam[float])
-
-
 cdef class Switch(Stepper):
     """Two rules and the step from which on the second holds."""
 
     cdef Pair pair
 
     def __init__(self, Stepper first, Stepper second, Py_ssize_t at):
-        self.bind(np.empty(0), first.rule.rates + second.rule.rates, first.slots + second.slots,
-                  first.scalars + second.scalars, <step_t> switch[double], <step_t> switch[float])
         self.owner = (first, second)
         self.pair.first, self.pair.second, self.pair.at = first.rule, second.rule, at
         self.rule.hyper = <const double*> &self.pair
-        if first.looks or second.looks:
-            self.look(<look_t> switch_look[double], <look_t> switch_look[float])
+        self.rule.step64, self.rule.step32 = <step_t> switch[double], <step_t> switch[float]
+        self.looks = first.looks or second.looks
+        if self.looks:
+            self.rule.look64, self.rule.look32 = <look_t> switch_look[double], <look_t> switch_look[float]
+        self.rule.rates = first.rule.rates + second.rule.rates
+        self.slots = self.rule.slots = first.slots + second.slots
+        self.scalars = self.rule.scalars = first.scalars + second.scalars
 
 
 cdef class Memory:
