@@ -64,6 +64,18 @@ def cases() -> Iterator[Case]:
             yield Case(f"step, {name}", size, kind, peer, _ours(opt, n), target)
             if name in TARGETS:
                 yield Case(f"step, {name}", f"{size} no check", kind, peer, _ours(opt, n, True), target)
+    for n, size in SIZES.items():
+        x, g = _vectors(n)
+        parameter = torch.nn.Parameter(torch.from_numpy(x))
+        parameter.grad = torch.from_numpy(g.copy())
+        yield Case(
+            "clip by norm",
+            size,
+            "torch clip_grad_norm_",
+            lambda parameter=parameter: torch.nn.utils.clip_grad_norm_([parameter], 1.0),  # type: ignore[misc]
+            lambda g=g: optlab.clip_by_norm(g, 1.0),  # type: ignore[misc]
+            1,
+        )
     # torch has neither of these: against the same step without a state, its plain descent.
     for name, opt in {
         "DeltaBarDelta": optlab.DeltaBarDelta(),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation
+from ._kernels import clip
 from ._kernels import steps as kernels
 
 Array = NDArray[Any]
@@ -428,18 +429,24 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
     array([0.6, 0.8])
     """
     limit = _validation.positive("max_norm", max_norm)
-    arrays = _arrays("g", g)
-    largest = max((float(np.abs(a).max()) for a in arrays if a.size), default=0.0)
-    if largest == 0.0 or not math.isfinite(largest):
-        clipped = [a.copy() for a in arrays]
-    else:
-        # Scaled in float64, where float32 neither overflows nor underflows.
-        units = [a.astype(np.float64) / largest for a in arrays]
-        norm = math.sqrt(sum(float(np.vdot(u, u)) for u in units))
-        if norm <= limit / largest:
-            clipped = [a.copy() for a in arrays]
+    arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in _arrays("g", g)]
+    square = sum(clip.square(a) for a in arrays)
+    largest = 1.0
+    if not 1e-200 < square < 1e200:
+        largest = max((float(np.abs(a).max()) for a in arrays if a.size), default=0.0)
+        if largest == 0.0 or not math.isfinite(largest):
+            square, largest = 0.0, 1.0
         else:
-            clipped = [(u / norm * limit).astype(a.dtype) for u, a in zip(units, arrays, strict=True)]
+            square = sum(float(np.vdot(u, u)) for u in (a.astype(np.float64) / largest for a in arrays))
+    norm = math.sqrt(square)
+    clipped = [np.empty_like(a) for a in arrays]
+    for a, out in zip(arrays, clipped, strict=True):
+        if norm <= limit / largest:
+            np.copyto(out, a)
+        elif largest == 1.0:
+            clip.times(a, limit / norm, out)
+        else:
+            out[...] = a.astype(np.float64) / largest / norm * limit
     return clipped[0] if isinstance(g, np.ndarray) else clipped
 
 
@@ -469,7 +476,10 @@ def clip_by_value(g: Arrays, bound: float) -> Any:
     array([1., 1.])
     """
     limit = _validation.positive("bound", bound)
-    clipped = [np.clip(a, -limit, limit) for a in _arrays("g", g)]
+    arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in _arrays("g", g)]
+    clipped = [np.empty_like(a) for a in arrays]
+    for a, out in zip(arrays, clipped, strict=True):
+        clip.within(a, limit, out)
     return clipped[0] if isinstance(g, np.ndarray) else clipped
 
 
