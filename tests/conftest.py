@@ -75,6 +75,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "claim(id): the one test that asserts this claim of the book")
+    # pytest-xdist knows it too; the tests also run without.
+    config.addinivalue_line("markers", "xdist_group(name): tests that stay in one process")
     config.stash[RECORDS] = {}
 
 
