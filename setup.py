@@ -24,10 +24,13 @@ compile_args = ["/O2"] if sys.platform == "win32" else unix
 
 # Paths: the same bits whether a cost is inlined or not, on every processor. Pairs of numbers are no vectors:
 # packing them is slower than the arithmetic.
-exact = {"steps", "surfaces"}
 exact_args = compile_args
 if sys.platform != "win32":
     exact_args = [*compile_args, "-fno-associative-math", "-ffp-contract=off", "-fno-tree-slp-vectorize"]
+
+# Losses: the exponential is a sum of parts whose order matters. Functions that only add say so themselves.
+ordered_args = compile_args if sys.platform == "win32" else [*compile_args, "-fno-associative-math"]
+special = {"steps": exact_args, "surfaces": exact_args, "losses": ordered_args}
 
 extensions = [
     Extension(
@@ -35,7 +38,7 @@ extensions = [
         [source.as_posix()],
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=exact_args if source.stem in exact else compile_args,
+        extra_compile_args=special.get(source.stem, compile_args),
         extra_link_args=["-fsanitize=address,undefined"] if checked else [],
     )
     for source in sorted(Path("optlab/_kernels").glob("*.pyx"))

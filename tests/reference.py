@@ -313,7 +313,7 @@ def complex_step(f, x, h=1e-30):
     return np.array([f(x + 1j * h * e).imag / h for e in np.eye(len(x))])
 
 
-# Optimizers: x and its gradient in, the next x out; a dictionary is the state, t = 1, 2, ... counts the steps.
+# Optimizers: x and its gradient in, the next x out; a dictionary is the state, t = 1, 2, ... counts steps.
 
 
 def counted(step):
@@ -478,3 +478,42 @@ def bfgs(A, b, x, steps):
         M = bfgs_update(M, x - points[-1], A @ (x - points[-1]))
         points.append(x)
     return points, M
+
+
+# Losses on one margin, and on rows of logits Z with rows of probabilities T (one-hot for labels).
+
+
+def zero_one(m):
+    return 1.0 if m <= 0 else 0.0
+
+
+def hinge(m):
+    return 1 - m if m.real < 1 else 0 * m
+
+
+def logistic(m, base=math.e):
+    return np.log(1 + np.exp(-m)) / math.log(base)
+
+
+def exponential(m):
+    return np.exp(-m)
+
+
+def squared(m):
+    return (1 - m) ** 2
+
+
+def softmax(z):
+    return np.exp(z) / sum(np.exp(z))
+
+
+def cross_entropy(Z, T):
+    return -sum(t @ np.log(softmax(z)) for z, t in zip(Z, T, strict=True)) / len(Z)
+
+
+def softmax_mse(Z, T):
+    return sum(sum((softmax(z) - t) ** 2) for z, t in zip(Z, T, strict=True)) / len(Z)
+
+
+def mse(Y, T):
+    return sum(0.5 * sum((y - t) ** 2) for y, t in zip(Y, T, strict=True)) / len(Y)

@@ -1,7 +1,8 @@
 """Softmax and the losses on it: probabilities, logarithms, value with gradient while a row is at hand.
 
-Arrays are float32 or float64 in C order; a row is the last axis, and its top is its largest logit. The caller
-has checked them (dtypes, sizes, labels in range). Rows with NaN or +inf give NaN, logits of -inf probability 0.
+Arrays are float32 or float64 in C order; a row is the last axis, and its top is its largest logit. The
+caller has checked them (dtypes, sizes, labels in range). A row with NaN or +inf gives NaN, a logit of -inf
+has probability 0.
 
 This file is compiled without -fassociative-math: the order of operations is that of the text. Functions
 that return SUMS may add in any order.
@@ -18,7 +19,7 @@ cnp.import_array()
 
 cdef extern from *:
     """
-    #if defined(__GNUC__) && !defined(__clang__)
+    #if defined(__GNUC__) && !defined(__clang__) && !defined(OPTLAB_CHECKED)
     #define OPTLAB_SUMS OPTLAB_CLONES __attribute__((optimize("associative-math"))) void
     #else
     #define OPTLAB_SUMS OPTLAB_CLONES void
@@ -28,7 +29,8 @@ cdef extern from *:
 
 cdef enum:
     LANES = 32       # maxima side by side; shorter rows are too short for vectors
-    BLOCK = 512      # terms that are added in the dtype of the array; blocks are added in double
+    SHORT = 256      # the exponentials of shorter rows are taken together
+    BLOCK = 256      # terms that are added in the dtype of the array; blocks are added in double
     ROOM = 1024      # numbers on the stack
 
 cdef union Word:
@@ -42,10 +44,10 @@ cdef union Word64:
 
 # The exponential --------------------------------------------------------------------------------------------
 #
-# exp(x) = 2^k exp(r) with k = round(x / ln 2) and |r| <= ln 2 / 2; ln 2 is in two parts, the first so short that
-# its product with k is exact. exp(r) = 1 + r + r^2 q(r), q fitted for the smallest relative error. Adding
-# 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the last bits. 2^k may be subnormal or too large, so it
-# is two factors, one of them constant if it is known that x <= 0. Comparisons are written so that NaN passes.
+# exp(x) = 2^k exp(r) with k = round(x / ln 2) and |r| <= ln 2 / 2; ln 2 is in two parts, the first so short
+# that its product with k is exact. exp(r) = 1 + r + r^2 q(r), q fitted for the smallest relative error.
+# Adding 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the last bits. 2^k may be subnormal or too
+# large, so it is two factors, one of them constant if it is known that x <= 0. NaN passes the comparisons.
 
 cdef IVOID exp_single(bint falls, float x, float* y) noexcept nogil:
     cdef Word t, a, b
@@ -120,6 +122,49 @@ cdef CVOID exp_all(Py_ssize_t n, const floating* x, floating* y) noexcept nogil:
         exp_of(False, x[i], y + i)
 
 
+# Margins ----------------------------------------------------------------------------------------------------
+
+cdef IVOID log1p_single(float x, float* y) noexcept nogil:
+    """log(1 + x) for 0 <= x <= 1 as 2 artanh(s), s = x / (2 + x), artanh(s) = s + s^3 q(s^2)."""
+    cdef float s = x / (<float> 2 + x), u = s * s, q
+    q = <float> 0.1400769203901291
+    q = q * u + <float> 0.14000585675239563
+    q = q * u + <float> 0.20010781288146973
+    q = q * u + <float> 0.3333320915699005
+    y[0] = <float> 2 * (s + s * u * q)
+
+
+cdef IVOID log1p_double(double x, double* y) noexcept nogil:
+    cdef double s = x / (2 + x), u = s * s, q
+    q = 0.08507080142309392
+    q = q * u + 0.04171340194539581
+    q = q * u + 0.06052724376972401
+    q = q * u + 0.06650530221279301
+    q = q * u + 0.07693276404408876
+    q = q * u + 0.09090872141588663
+    q = q * u + 0.11111111979428263
+    q = q * u + 0.14285714274020098
+    q = q * u + 0.20000000000077842
+    q = q * u + 0.33333333333333154
+    y[0] = 2 * (s + s * u * q)
+
+
+cdef CVOID logistic_all(Py_ssize_t n, double scale, const floating* m, floating* loss,
+                        floating* slope) noexcept nogil:
+    """loss = scale log(1 + exp(-m)), slope = -scale / (1 + exp(m)), by exp(-|m|): no overflow."""
+    cdef Py_ssize_t i
+    cdef floating x, e, y, c = <floating> scale
+    for i in range(n):
+        x = m[i]
+        exp_of(True, x if x < 0 else -x, &e)
+        if floating is float:
+            log1p_single(e, &y)
+        else:
+            log1p_double(e, &y)
+        loss[i] = c * (y - (x if x < 0 else 0))
+        slope[i] = -c * (e if x > 0 else 1) / (1 + e)
+
+
 # Rows -------------------------------------------------------------------------------------------------------
 
 cdef IVOID largest(Py_ssize_t n, const floating* z, floating* top) noexcept nogil:
@@ -176,7 +221,7 @@ cdef SUMS add_up(Py_ssize_t n, const floating* e, double* others, double* ones) 
 
 
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    return min(rows, ROOM // n) if n < LANES else 1
+    return min(rows, ROOM // n) if n < SHORT else 1
 
 
 cdef IVOID shifted(bint keep, Py_ssize_t rows, Py_ssize_t n, const floating* z, floating* e, floating* tops,
@@ -188,13 +233,13 @@ cdef IVOID shifted(bint keep, Py_ssize_t rows, Py_ssize_t n, const floating* z, 
     """
     cdef Py_ssize_t i, j, end
     cdef double others = 0, ones = 0
-    if n >= LANES:
+    if n >= SHORT:
         largest(n, z, tops)
         if keep:
             exponentials(n, z, tops[0], e)
             add_up(n, e, &others, &ones)
         else:
-            for i in range(0, n, 1024):
+            for i in range(0, n, 1024):  # ROOM
                 end = min(ROOM, n - i)
                 exponentials(end, z + i, tops[0], e)
                 add_up(end, e, &others, &ones)
@@ -204,14 +249,16 @@ cdef IVOID shifted(bint keep, Py_ssize_t rows, Py_ssize_t n, const floating* z, 
         largest(n, z + i * n, tops + i)
         for j in range(n):
             e[i * n + j] = z[i * n + j] - tops[i]
-    # Short rows are no vectors, but all of their exponentials together are.
-    exponentials(rows * n, e, 0, e)
+    exponentials(rows * n, e, 0, e)  # without remainders of vectors in each row
     for i in range(rows):
-        others, ones = 0, -1
-        for j in range(i * n, i * n + n):
-            others += 0 if e[j] == 1 else e[j]
-            ones += 1 if e[j] == 1 else 0
-        rests[i] = ones + others
+        others = ones = 0
+        if n < LANES:
+            for j in range(i * n, i * n + n):
+                others += 0 if e[j] == 1 else e[j]
+                ones += 1 if e[j] == 1 else 0
+        else:
+            add_up(n, e + i * n, &others, &ones)
+        rests[i] = ones - 1 + others
 
 
 cdef CVOID softmax_rows(Py_ssize_t rows, Py_ssize_t n, const floating* z, floating* p) noexcept nogil:
@@ -359,8 +406,8 @@ cdef IVOID softmax_squares(bint with_targets, Py_ssize_t rows, Py_ssize_t n, con
                            double* value) noexcept nogil:
     """value = mean_i sum_k d_ik^2, d = p - t, p = softmax(z); g_ik = 2 p_ik (d_ik - sum_j p_ij d_ij) / rows.
 
-    With c the place of the top, d_k - sum_j p_j d_j = (d_k - d_c) + sum_j p_j (d_c - d_j), where d_c and what is
-    left of the sum are small without cancellation if one logit stands out and is right.
+    With c the place of the top, d_k - sum_j p_j d_j = (d_k - d_c) + sum_j p_j (d_c - d_j), where d_c and what
+    is left of the sum are small without cancellation if one logit stands out and is right.
     """
     cdef Py_ssize_t i, j, m, c, y, done = 0
     cdef floating tops[ROOM]
@@ -387,7 +434,8 @@ cdef IVOID softmax_squares(bint with_targets, Py_ssize_t rows, Py_ssize_t n, con
                 d = g[0] - d
             square = product = 0
             squares(c, g, t, <floating> d, &square, &product)
-            squares(n - c - 1, g + c + 1, t + c + 1 if with_targets else NULL, <floating> d, &square, &product)
+            squares(n - c - 1, g + c + 1, t + c + 1 if with_targets else NULL, <floating> d, &square,
+                    &product)
             square += d * d
             if not with_targets and y != c:
                 square += 1 - 2.0 * g[y]
@@ -473,6 +521,19 @@ def exp(cnp.ndarray x, cnp.ndarray out):
             exp_all(n, <const double*> a, <double*> b)
 
 
+def logistic(cnp.ndarray m, double scale, cnp.ndarray loss, cnp.ndarray slope):
+    """loss = scale log(1 + exp(-m)) and its slope."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(m)
+    cdef void* a = cnp.PyArray_DATA(m)
+    cdef void* b = cnp.PyArray_DATA(loss)
+    cdef void* c = cnp.PyArray_DATA(slope)
+    with nogil:
+        if cnp.PyArray_TYPE(m) == cnp.NPY_FLOAT32:
+            logistic_all(n, scale, <const float*> a, <float*> b, <float*> c)
+        else:
+            logistic_all(n, scale, <const double*> a, <double*> b, <double*> c)
+
+
 def softmax(cnp.ndarray z, cnp.ndarray out):
     """out_k = exp(z_k) / sum_j exp(z_j) over the last axis; out may be z."""
     cdef Py_ssize_t n = cnp.PyArray_DIM(z, cnp.PyArray_NDIM(z) - 1), rows = cnp.PyArray_SIZE(z) // n
@@ -522,7 +583,10 @@ def cross_entropy(cnp.ndarray z, cnp.ndarray t, cnp.ndarray out):
 
 
 def softmax_mse(cnp.ndarray z, cnp.ndarray t, cnp.ndarray out):
-    """The mean over rows of sum_k (p_k - t_k)^2, p = softmax(z); its gradient goes to out. t as above."""
+    """The mean over rows of sum_k (p_k - t_k)^2, p = softmax(z); its gradient goes to out.
+
+    t: labels (intp, one for each row) or rows like z, of its dtype.
+    """
     cdef Py_ssize_t n = cnp.PyArray_DIM(z, cnp.PyArray_NDIM(z) - 1), rows = cnp.PyArray_SIZE(z) // n
     cdef void* a = cnp.PyArray_DATA(z)
     cdef void* b = cnp.PyArray_DATA(t)
@@ -577,6 +641,31 @@ def first_bad_target(cnp.ndarray t, double tolerance):
         else:
             bad_target(rows, n, <const double*> a, tolerance, &first)
     return first
+
+
+def ready(value):
+    """Whether it is an array that the kernels take as it is: float32 or float64 in C order, not empty."""
+    if not cnp.PyArray_CheckExact(value):
+        return False
+    cdef cnp.ndarray a = value
+    cdef int kind = cnp.PyArray_TYPE(a)
+    return ((kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(a)
+            and cnp.PyArray_SIZE(a) > 0)
+
+
+def labels_ready(value, cnp.ndarray z):
+    """Whether it is an array of intp in C order, one for each row of z."""
+    if not cnp.PyArray_CheckExact(value):
+        return False
+    cdef cnp.ndarray a = value
+    cdef int i
+    if (cnp.PyArray_TYPE(a) != cnp.NPY_INTP or not cnp.PyArray_ISCARRAY_RO(a)
+            or cnp.PyArray_NDIM(a) != cnp.PyArray_NDIM(z) - 1):
+        return False
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(z, i):
+            return False
+    return True
 
 
 def overlap(cnp.ndarray a, cnp.ndarray b):
