@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation
+from .problems import DataProblem
 from .result import Result
 from .stochastic import Arrays, Optimizer, State, clip_by_norm, clip_by_value
 
@@ -95,7 +96,7 @@ class Epoch:
 
 
 def train(
-    fun: Callable[..., Any],
+    fun: Callable[..., Any] | DataProblem,
     params: Arrays,
     batches: Iterable[Any],
     opt: Optimizer | Any,
@@ -121,9 +122,9 @@ def train(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or DataProblem
         ``fun(params, *batch) -> (cost, grads)``: the cost of a batch, a number, and its gradient, in arrays
-        shaped as the parameters.
+        shaped as the parameters. A model of `optlab.problems` stands for its `cost`.
     params : ndarray or sequence of ndarrays
         float32 or float64, in C order. They are changed in place.
     batches : iterable
@@ -231,7 +232,7 @@ def train(
     >>> run.best_epoch, run.fun, run.message
     (10, 0.0, 'no better epoch than 10 in 4 more: stopped early')
     """
-    _validation.function("fun", fun)
+    fun = fun.cost if isinstance(fun, DataProblem) else _validation.function("fun", fun)
     arrays = _arrays(params)
     for name in ("init", "step"):
         if not callable(getattr(opt, name, None)):

@@ -372,3 +372,44 @@ def test_exceptions_of_own_functions_arrive():
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         optlab.Problem.from_callable(broken, n=2)([1.0, 2.0])
+
+
+# Models on other samples
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        problems.least_squares(penalty=0.1),
+        problems.logistic(penalty=0.1),
+        problems.softmax("iris"),
+        problems.mlp("wine", hidden=(5,)),
+        problems.mlp("iris", hidden=(4, 3), activation="relu", loss="squared"),
+    ],
+    ids=lambda p: p.name,
+)
+def test_the_cost_of_other_samples_is_that_of_a_problem_on_them(p):
+    x = 0.3 * np.random.default_rng(0).standard_normal(p.n)
+    f, g = p.cost(x, p.X, p.y)
+    assert f == pytest.approx(p(x), rel=1e-12)
+    np.testing.assert_allclose(g, p.grad(x), rtol=1e-10, atol=1e-14)
+    whole = [p.cost(x, p.X[i : i + 1], p.y[i : i + 1]) for i in range(len(p.X))]
+    assert np.mean([f for f, _ in whole]) == pytest.approx(p(x), rel=1e-10)
+    np.testing.assert_allclose(np.mean([g for _, g in whole], axis=0), p.grad(x), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.zeros((2, 3)), [0, 1], r"X: expected shape \(samples, 4\), got \(2, 3\)"),
+        (np.zeros((0, 4)), [], r"X: expected shape \(samples, 4\)"),
+        (np.zeros((2, 4)), [0], r"y: expected shape \(2,\)"),
+        (np.zeros((2, 4)), [0, 3], "y: expected labels below 3, got 3"),
+        (np.zeros((2, 4)), [0, 0.5], "y: expected labels 0, 1"),
+        (np.zeros((2, 4)), [0, -1], "y: expected labels 0, 1"),
+    ],
+)
+def test_other_samples_are_checked(X, y, message):
+    p = problems.softmax("iris")
+    with pytest.raises(ValueError, match=message):
+        p.cost(p.x0, X, y)

@@ -12,7 +12,6 @@ from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
 from optlab import SGD, Batches, landscape, losses, problems, train
-from optlab._kernels.networks import Trained
 from optlab.experiments import stored
 
 Array: TypeAlias = NDArray[np.float64]
@@ -342,22 +341,17 @@ def trained_digits(size: int, loss: str = "squared", lr: float = 0.1, seed: int 
     rows = rng.permutation(len(labels))
     here, there = rows[:500], rows[500:]
     network = problems.mlp((images[here], labels[here]), hidden=(32,), loss=loss, seed=seed)
-    targets = np.eye(10)[network.y]
-    # The compiled network reads these two arrays: each batch is copied into them.
-    X, T = np.empty((size, 64)), np.empty((size, 10))
-    on_batch = Trained(X, T, network.layers, "tanh", loss, 0.0)
-    theta, g, opt = network.x0.copy(), np.empty(network.n), SGD(lr=lr)
+    theta, opt = network.x0.copy(), SGD(lr=lr)
     state = opt.init(theta)
-    batches = Batches(network.X, size=size, rng=rng, drop_last=True)
+    batches = Batches(network.X, network.y, size=size, rng=rng, drop_last=True)
     with threadpool_limits(1):
         epoch, running = 0, True
         while running:
             total = 0.0
-            for batch in batches.indices():
-                network.X.take(batch, axis=0, out=X, mode="clip")
-                targets.take(batch, axis=0, out=T, mode="clip")
-                total += on_batch.evaluate(theta, g)
+            for X, y in batches:
+                cost, g = network.cost(theta, X, y)
                 opt.step(theta, g, state)
+                total += cost
             epoch += 1
             if epoch == 5000:
                 raise RuntimeError("the cost did not fall to 0.05 in 5000 epochs")

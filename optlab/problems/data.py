@@ -42,7 +42,7 @@ class DataProblem(Problem):
     X: Array
     y: NDArray[Any]
     layers: tuple[int, ...]
-    _activation: str
+    _model: tuple[str, str, float]  # activation, loss, penalty
 
     def unflatten(self, x: ArrayLike) -> list[tuple[Array, Array]]:
         """The parameters of each layer, (W, b) of shapes (out, in) and (out,), as views of x if it is an
@@ -69,8 +69,54 @@ class DataProblem(Problem):
         for place, (W, b) in enumerate(layers):
             A = A @ W.T + b
             if place < len(layers) - 1:
-                A = np.tanh(A) if self._activation == "tanh" else np.maximum(A, 0.0)
+                A = np.tanh(A) if self._model[0] == "tanh" else np.maximum(A, 0.0)
         return A
+
+    def cost(self, x: ArrayLike, X: ArrayLike, y: ArrayLike) -> tuple[float, Array]:
+        """The mean cost of other samples, for instance a mini-batch, and its gradient.
+
+        Parameters
+        ----------
+        x : array, shape (n,)
+            The parameters.
+        X : array, shape (samples, inputs)
+        y : array, shape (samples,)
+            As the attributes `X` and `y`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Shapes, labels or numbers that do not fit the model.
+
+        Examples
+        --------
+        >>> import numpy as np, optlab
+        >>> p = optlab.problems.softmax()
+        >>> theta = np.zeros(p.n)
+        >>> batches = optlab.Batches(p.X, p.y, size=32, rng=0)
+        >>> run = optlab.train(p, theta, batches, optlab.SGD(lr=1.0), epochs=5, progress=False)
+        >>> p(run.params) < 0.2
+        True
+        """
+        from .._kernels.networks import Trained
+
+        A = np.ascontiguousarray(_validation.real_array("X", X, 2), dtype=np.float64)
+        targets = _validation.numbers("y", y)
+        if A.shape[1] != self.layers[0] or not len(A):
+            raise ValueError(f"X: expected shape (samples, {self.layers[0]}), got {A.shape}")
+        if targets.shape != (len(A),):
+            raise ValueError(f"y: expected shape {(len(A),)} as X has rows, got {targets.shape}")
+        activation, loss, penalty = self._model
+        outputs = 2 if loss == "logistic" else self.layers[-1]
+        if self.y.dtype == np.int64:
+            T = _one_hot(targets, outputs)[1]
+            if loss == "logistic":
+                T = T[:, 1:] - T[:, :1]
+        else:
+            T = np.array(targets, dtype=np.float64)[:, None]
+        g = np.empty(self.n)
+        kernel = Trained(A, np.ascontiguousarray(T), self.layers, activation, loss, penalty)
+        return kernel.evaluate(self._point("x", x), g), g
 
 
 def least_squares(data: Data = "diabetes", *, penalty: float = 0.0) -> DataProblem:
@@ -288,7 +334,8 @@ def _problem(
     kernel = Trained(X, np.ascontiguousarray(T, dtype=np.float64), sizes, activation, loss, penalty)
     problem = DataProblem(name, kernel)
     X.flags.writeable = y.flags.writeable = False  # the kernel reads X itself
-    problem.X, problem.y, problem.layers, problem._activation = X, y, sizes, activation
+    problem.X, problem.y, problem.layers = X, y, sizes
+    problem._model = activation, loss, penalty
     return problem
 
 
@@ -316,9 +363,15 @@ def _samples(data: Data) -> tuple[Array, NDArray[Any]]:
     return X, y
 
 
-def _one_hot(y: NDArray[Any]) -> tuple[NDArray[np.int64], Array]:
+def _one_hot(y: NDArray[Any], classes: int | None = None) -> tuple[NDArray[np.int64], Array]:
     """Labels as integers and as rows of an identity matrix."""
     labels = y.astype(np.int64)
     if not (labels == y).all() or labels.min() < 0:
         raise ValueError("y: expected labels 0, 1, ..., got other numbers")
-    return labels, np.eye(int(labels.max()) + 1)[labels]
+    if classes is None:
+        classes = int(labels.max()) + 1
+    elif labels.max() >= classes:
+        raise ValueError(f"y: expected labels below {classes}, got {labels.max()}")
+    T = np.zeros((len(labels), classes))
+    T[np.arange(len(labels)), labels] = 1.0
+    return labels, T
