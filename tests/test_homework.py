@@ -15,6 +15,7 @@ MASTERS = sorted((Path(__file__).parents[1] / "book" / "homework").glob("*.md"))
 
 # A mistake that the tests a student sees let pass.
 MISTAKES = {
+    "mini-batches": ("if not replacement:", "if False:"),
     "momentum": ("if before == 0:", "if False:"),
     "adaptive-rates": ("if nu <= 4:", "if False:"),
     "cost-functions": ("np.exp(z - z.max(axis=-1, keepdims=True))", "np.exp(z)"),

@@ -4,13 +4,14 @@ A kernel is made for float32 and float64; the caller has checked the arrays (dty
 numbers that may change from step to step are `rates`, the learning rate first. t = 0, 1, ... counts steps.
 
 setup.py compiles this file without re-association and contraction, so that a path has the same bits on every
-processor.
+processor. What is written and used again is kept in a variable: a compiler that cannot rule out that two
+arrays overlap would read it back from memory, at half the speed.
 """
 
 cimport numpy as cnp
 from cython cimport floating
-from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport pow, sqrt
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from ._clones cimport CVOID, IVOID, SVOID
@@ -56,15 +57,17 @@ cdef CVOID momentum(Py_ssize_t n, const double* hyper, const double* rates, Py_s
                     floating* x, const floating* g, floating* v) noexcept nogil:
     """v <- a v - lr g, x <- x + v; as in PyTorch: v <- a v + g, x <- x - lr v. a = rates[1]; hyper: form."""
     cdef Py_ssize_t i
-    cdef floating lr = <floating> rates[0], a = <floating> rates[1]
+    cdef floating lr = <floating> rates[0], a = <floating> rates[1], u
     if hyper[0] == 0:
         for i in range(n):
-            v[i] = a * v[i] - lr * g[i]
-            x[i] += v[i]
+            u = a * v[i] - lr * g[i]
+            v[i] = u
+            x[i] += u
     else:
         for i in range(n):
-            v[i] = a * v[i] + g[i]
-            x[i] -= lr * v[i]
+            u = a * v[i] + g[i]
+            v[i] = u
+            x[i] -= lr * u
 
 
 cdef CVOID nesterov(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -72,15 +75,17 @@ cdef CVOID nesterov(Py_ssize_t n, const double* hyper, const double* rates, Py_s
     """`momentum` with g taken at x + a v; as in PyTorch, where x is that point: v <- a v + g,
     x <- x - lr (g + a v)."""
     cdef Py_ssize_t i
-    cdef floating lr = <floating> rates[0], a = <floating> rates[1]
+    cdef floating lr = <floating> rates[0], a = <floating> rates[1], u
     if hyper[0] == 0:
         for i in range(n):
-            v[i] = a * v[i] - lr * g[i]
-            x[i] += v[i]
+            u = a * v[i] - lr * g[i]
+            v[i] = u
+            x[i] += u
     else:
         for i in range(n):
-            v[i] = a * v[i] + g[i]
-            x[i] -= lr * (g[i] + a * v[i])
+            u = a * v[i] + g[i]
+            v[i] = u
+            x[i] -= lr * (g[i] + a * u)
 
 
 cdef CVOID ahead(Py_ssize_t n, floating a, const floating* x, const floating* v, floating* at) noexcept nogil:
@@ -103,17 +108,19 @@ cdef CVOID delta_bar_delta(Py_ssize_t n, const double* hyper, const double* rate
     x <- x - r g. hyper: increase, decrease, decay; slots: r, d."""
     cdef Py_ssize_t i
     cdef floating more = <floating> hyper[0], less = <floating> (1 - hyper[1])
-    cdef floating decay = <floating> hyper[2], rest = <floating> (1 - hyper[2]), lr = <floating> rates[0], p
+    cdef floating decay = <floating> hyper[2], rest = <floating> (1 - hyper[2])
+    cdef floating lr = <floating> rates[0], p, q
     cdef floating* r = slots
     cdef floating* d = slots + n
     if t == 0:
         for i in range(n):
             r[i] = lr
     for i in range(n):
-        p = d[i] * g[i]
-        r[i] = r[i] + more if p > 0 else (less * r[i] if p < 0 else r[i])
+        p, q = d[i] * g[i], r[i]
+        q = q + more if p > 0 else (less * q if p < 0 else q)
+        r[i] = q
         d[i] = rest * g[i] + decay * d[i]
-        x[i] -= r[i] * g[i]
+        x[i] -= q * g[i]
 
 
 cdef CVOID adagrad(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -122,22 +129,25 @@ cdef CVOID adagrad(Py_ssize_t n, const double* hyper, const double* rates, Py_ss
     hyper: eps, initial r, form."""
     cdef Py_ssize_t i
     cdef floating lr = <floating> rates[0], eps = <floating> hyper[0], initial = <floating> hyper[1]
-    cdef floating count = <floating> (t + 1)
+    cdef floating count = <floating> (t + 1), s
     if t == 0 and initial != 0:
         for i in range(n):
             r[i] = initial
     if hyper[2] == 0:
         for i in range(n):
-            r[i] += g[i] * g[i]
-            x[i] -= over(lr * g[i], root(r[i]) + eps)
+            s = r[i] + g[i] * g[i]
+            r[i] = s
+            x[i] -= over(lr * g[i], root(s) + eps)
     elif hyper[2] == 1:
         for i in range(n):
-            r[i] += g[i] * g[i]
-            x[i] -= over(lr * g[i], root(r[i] / count) + eps)
+            s = r[i] + g[i] * g[i]
+            r[i] = s
+            x[i] -= over(lr * g[i], root(s / count) + eps)
     else:
         for i in range(n):
-            r[i] += g[i] * g[i]
-            x[i] -= over(lr * g[i], root(r[i] + eps))
+            s = r[i] + g[i] * g[i]
+            r[i] = s
+            x[i] -= over(lr * g[i], root(s + eps))
 
 
 cdef enum Velocity:
@@ -150,19 +160,22 @@ cdef IVOID rmsprop_loop(Py_ssize_t n, double lr_, double rho_, double a_, double
                         bint first, Velocity velocity, floating* x, const floating* g, floating* r,
                         floating* v) noexcept nogil:
     cdef Py_ssize_t i
-    cdef floating lr = <floating> lr_, a = <floating> a_, eps = <floating> eps_, q
+    cdef floating lr = <floating> lr_, a = <floating> a_, eps = <floating> eps_, q, s, u
     cdef floating rho = <floating> (0 if first else rho_), rest = <floating> (1 if first else 1 - rho_)
     for i in range(n):
-        r[i] = rho * r[i] + rest * (g[i] * g[i])
-        q = over(g[i], root(r[i] + eps) if under_root else root(r[i]) + eps)
+        s = rho * r[i] + rest * (g[i] * g[i])
+        r[i] = s
+        q = over(g[i], root(s + eps) if under_root else root(s) + eps)
         if velocity == NONE:
             x[i] -= lr * q
         elif velocity == INSIDE:
-            v[i] = a * v[i] - lr * q
-            x[i] += v[i]
+            u = a * v[i] - lr * q
+            v[i] = u
+            x[i] += u
         else:
-            v[i] = a * v[i] + q
-            x[i] -= lr * v[i]
+            u = a * v[i] + q
+            v[i] = u
+            x[i] -= lr * u
 
 
 cdef CVOID rmsprop(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -200,13 +213,14 @@ cdef CVOID adadelta(Py_ssize_t n, const double* hyper, const double* rates, Py_s
     """r <- rho r + (1 - rho) g^2; d = sqrt(u + eps) / sqrt(r + eps) g; u <- rho u + (1 - rho) d^2;
     x <- x - lr d. hyper: rho, eps; slots: r, u."""
     cdef Py_ssize_t i
-    cdef floating lr = <floating> rates[0], eps = <floating> hyper[1], d
+    cdef floating lr = <floating> rates[0], eps = <floating> hyper[1], d, s
     cdef floating rho = <floating> hyper[0], rest = <floating> (1 - hyper[0])
     cdef floating* r = slots
     cdef floating* u = slots + n
     for i in range(n):
-        r[i] = rho * r[i] + rest * (g[i] * g[i])
-        d = root(u[i] + eps) / root(r[i] + eps) * g[i]
+        s = rho * r[i] + rest * (g[i] * g[i])
+        r[i] = s
+        d = root(u[i] + eps) / root(s + eps) * g[i]
         u[i] = rho * u[i] + rest * (d * d)
         x[i] -= lr * d
 
@@ -221,12 +235,14 @@ cdef IVOID adam_loop(Py_ssize_t n, const double* hyper, double rate, double scal
     cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], eps = <floating> hyper[2]
     cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
     cdef floating step = <floating> rate, s = <floating> scale, k = <floating> keep
+    cdef floating mean, square
     cdef floating* m = slots
     cdef floating* v = slots + n
     for i in range(n):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        x[i] = k * x[i] - over(step * m[i], root(v[i]) * s + eps)
+        mean = beta1 * m[i] + rest1 * g[i]
+        square = beta2 * v[i] + rest2 * g[i] * g[i]
+        m[i], v[i] = mean, square
+        x[i] = k * x[i] - over(step * mean, root(square) * s + eps)
 
 
 cdef CVOID adam_long(Py_ssize_t n, const double* hyper, double rate, double scale, double keep, floating* x,
@@ -278,15 +294,16 @@ cdef CVOID amsgrad_loop(Py_ssize_t n, const double* hyper, double rate, double s
     cdef Py_ssize_t i
     cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], eps = <floating> hyper[2]
     cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
-    cdef floating step = <floating> rate, s = <floating> scale
+    cdef floating step = <floating> rate, s = <floating> scale, mean, square, top
     cdef floating* m = slots
     cdef floating* v = slots + n
     cdef floating* most = slots + 2 * n
     for i in range(n):
-        m[i] = beta1 * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        most[i] = most[i] if most[i] > v[i] else v[i]  # NaN stays
-        x[i] -= over(step * m[i], root(most[i]) * s + eps)
+        mean = beta1 * m[i] + rest1 * g[i]
+        square = beta2 * v[i] + rest2 * g[i] * g[i]
+        top = most[i] if most[i] > square else square  # NaN stays
+        m[i], v[i], most[i] = mean, square, top
+        x[i] -= over(step * mean, root(top) * s + eps)
 
 
 cdef void amsgrad(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -309,13 +326,14 @@ cdef CVOID nadam_loop(Py_ssize_t n, const double* hyper, double keep, double dir
     cdef Py_ssize_t i
     cdef floating beta2 = <floating> hyper[1], eps = <floating> hyper[2], k = <floating> keep
     cdef floating rest1 = <floating> (1 - keep), rest2 = <floating> (1 - hyper[1]), s = <floating> scale
-    cdef floating of_g = <floating> direct, of_m = <floating> averaged
+    cdef floating of_g = <floating> direct, of_m = <floating> averaged, mean, square
     cdef floating* m = slots
     cdef floating* v = slots + n
     for i in range(n):
-        m[i] = k * m[i] + rest1 * g[i]
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        x[i] -= over(of_g * g[i] + of_m * m[i], root(v[i]) * s + eps)
+        mean = k * m[i] + rest1 * g[i]
+        square = beta2 * v[i] + rest2 * g[i] * g[i]
+        m[i], v[i] = mean, square
+        x[i] -= over(of_g * g[i] + of_m * mean, root(square) * s + eps)
 
 
 cdef void nadam(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -343,13 +361,14 @@ cdef CVOID average_step(Py_ssize_t n, const double* hyper, double rate, floating
     """x <- x - rate m."""
     cdef Py_ssize_t i
     cdef floating beta1 = <floating> hyper[0], beta2 = <floating> hyper[1], step = <floating> rate
-    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1])
+    cdef floating rest1 = <floating> (1 - hyper[0]), rest2 = <floating> (1 - hyper[1]), mean
     cdef floating* m = slots
     cdef floating* v = slots + n
     for i in range(n):
-        m[i] = beta1 * m[i] + rest1 * g[i]
+        mean = beta1 * m[i] + rest1 * g[i]
+        m[i] = mean
         v[i] = beta2 * v[i] + rest2 * g[i] * g[i]
-        x[i] -= step * m[i]
+        x[i] -= step * mean
 
 
 cdef void radam(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
@@ -568,23 +587,33 @@ cdef bint gather_one(Part* part, object x_, object g_, object slots_):
     return True
 
 
-cdef CVOID seek(Py_ssize_t n, floating largest, const floating* g, int* bad) noexcept nogil:
-    """Whether a number is NaN or infinite."""
+# An exponent of ones says NaN or infinity: one more, and the sign bit is set. Integers are looked at in half
+# the time of comparisons.
+
+cdef CVOID seek_single(Py_ssize_t n, const uint32_t* g, bint* bad) noexcept nogil:
     cdef Py_ssize_t i
-    cdef int found = 0
+    cdef uint32_t found = 0
     for i in range(n):
-        found |= not ((g[i] <= largest) & (g[i] >= -largest))
-    bad[0] = found
+        found |= (g[i] & <uint32_t> 0x7fffffff) + <uint32_t> 0x00800000
+    bad[0] = found >> 31
+
+
+cdef CVOID seek_double(Py_ssize_t n, const uint64_t* g, bint* bad) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint64_t found = 0
+    for i in range(n):
+        found |= (g[i] & <uint64_t> 0x7fffffffffffffff) + <uint64_t> 0x0010000000000000
+    bad[0] = found >> 63
 
 
 cdef bint all_finite(Part* parts, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i
-    cdef int bad = 0
+    cdef bint bad = False
     for i in range(count):
         if parts[i].single:
-            seek[float](parts[i].n, FLT_MAX, <const float*> parts[i].g, &bad)
+            seek_single(parts[i].n, <const uint32_t*> parts[i].g, &bad)
         else:
-            seek[double](parts[i].n, DBL_MAX, <const double*> parts[i].g, &bad)
+            seek_double(parts[i].n, <const uint64_t*> parts[i].g, &bad)
         if bad:
             return False
     return True
