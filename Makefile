@@ -10,6 +10,9 @@ export OPTLAB_STORE ?= $(CURDIR)/$(BUILD)/store
 # Small products on several threads wait for each other more than they compute.
 export OPENBLAS_NUM_THREADS ?= 1
 
+# A process for each processor.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
 KERNELS := $(wildcard optlab/_kernels/*.pyx optlab/_kernels/*.pxd)
 PACKAGE := $(shell find optlab -name '*.py')
 CLAIMS := $(shell find tests/claims tests/conftest.py tests/reference.py -name '*.py' 2>/dev/null)
@@ -54,17 +57,17 @@ book/homework/_generated/%/student: book/homework/%.md .venv/kernels
 	rm $(@D)/$*.ipynb
 
 test: .venv/kernels
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 page-test: book
-	$(BIN)/python -m pytest tests/pages
+	$(PYTEST) tests/pages
 
 # The preloaded libraries have to be there before Python is: the sanitizer, and what throws C++ exceptions.
 test-checked: .venv/installed
 	OPTLAB_CHECKED=1 $(BIN)/python setup.py --quiet build --build-lib build/checked --build-temp build/checked-o \
 	    --parallel 2
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/checked $(BIN)/pytest tests \
+	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/checked $(PYTEST) tests \
 	    --ignore=tests/claims --ignore=tests/test_homework.py
 
 bench: .venv/kernels

@@ -186,6 +186,7 @@ class Optimizer:
         return ahead[0] if isinstance(params, np.ndarray) else ahead
 
     step = kernels.step
+    step.__module__ = __name__
 
     def _check(self, params: Arrays, grads: Arrays, state: Any) -> tuple[list[Array], list[Array]]:
         """Lists of both as the kernels want them, or an error that says what does not fit."""

@@ -193,7 +193,9 @@ def test_long_paths_with_noise_are_drawn_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "opt", [optlab.SGD(1e-3), optlab.Adam(0.01), optlab.Nesterov(lambda t: 1e-4 / (1 + t / 100))], ids=repr
+    "opt",
+    [optlab.SGD(1e-3), optlab.Adam(0.01), optlab.Nesterov(optlab.schedules.inverse_time(1e-4, 100))],
+    ids=repr,
 )
 def test_blocks_of_steps_change_nothing(opt, monkeypatch):
     p = problems.rosenbrock()

@@ -25,7 +25,7 @@ cdef struct Course:
     Py_ssize_t every        # a row each so many steps
     Py_ssize_t starts       # distance of two rows, in points
     const double* rates     # of the rule, a row a step
-    Py_ssize_t rates_stride # 0: constant
+    Py_ssize_t rates_stride  # 0: constant
     const double* noise     # a vector a step, or NULL
     double sigma
     double clip_norm        # infinite: none

@@ -44,10 +44,14 @@ def chapters():
 
 
 def pytest_generate_tests(metafunc):
+    def grouped(names):
+        # All tests of a page stay in one process, which opens it once.
+        return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
     if "chapter" in metafunc.fixturenames:
-        metafunc.parametrize("chapter", chapters())
+        metafunc.parametrize("chapter", grouped(chapters()))
     if "visit" in metafunc.fixturenames:
-        metafunc.parametrize("visit", pages(), indirect=True, scope="module")
+        metafunc.parametrize("visit", grouped(pages()), indirect=True, scope="module")
 
 
 def missing(reason):

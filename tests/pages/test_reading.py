@@ -38,7 +38,7 @@ def test_chapter_plays_its_live_figure(chapter, how, site, book, open_page):
     play = player.locator("[data-go=play]")
 
     def visible():
-        shown = "(parts) => parts.filter((part) => part.style.display !== 'none').length"
+        shown = "(parts) => parts.map((part) => part.style.display !== 'none')"
         return player.locator("[data-frame]").evaluate_all(shown)
 
     everything = visible()
@@ -48,7 +48,7 @@ def test_chapter_plays_its_live_figure(chapter, how, site, book, open_page):
     player.get_by_role("button", name="First frame").click()
     at_start = output.inner_text()
     assert slider.input_value() == "0"
-    assert visible() < everything
+    assert visible() != everything
 
     player.get_by_role("button", name="One frame forward").click()
     assert output.inner_text() != at_start
@@ -88,7 +88,7 @@ def test_each_claim_leads_to_its_test(chapter, site, open_page):
     page = open_page(f"{site}/{chapter}").page
     links = page.locator(".claim .claim-test a")
     addresses = links.evaluate_all("(links) => links.map((a) => [a.href, a.textContent])")
-    assert addresses
+    assert bool(addresses) == (chapter.removesuffix(".html") in {c.name for c in ledger.chapters() if c.done})
     for address, name in addresses:
         target = open_page(address).page.locator(".test-source span:target")
         shown = target.evaluate("(line) => [line.textContent, line.nextElementSibling.textContent]")
