@@ -1,6 +1,7 @@
 """Optimizers with a learning rate for each parameter, learned from the gradients.
 
-Where a denominator is 0 (eps = 0, and never a gradient) the parameter stays where it is.
+All of them have `init`, `lookahead` and `step` of `optlab.stochastic.Optimizer`. Where a denominator is 0
+(eps = 0, and never a gradient) the parameter stays where it is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class DeltaBarDelta(Optimizer):
             (1 - \phi)\, \epsilon_{t-1} & \bar\delta_{t-1} g_t < 0 \\
             \epsilon_{t-1} & \text{else}
         \end{cases} \\
-        \bar\delta_t &= (1 - \rho) g_t + \rho \bar\delta_{t-1}, \\
+        \bar\delta_t &= (1 - \rho) g_t + \rho \bar\delta_{t-1}, \quad \bar\delta_0 = 0, \\
         \theta_t &= \theta_{t-1} - \epsilon_t g_t
 
     for each parameter by itself. It is made for exact gradients: the sign of a noisy one says little.
@@ -30,7 +31,8 @@ class DeltaBarDelta(Optimizer):
     Parameters
     ----------
     lr : float
-        The first rate of every parameter. A schedule is refused: the method has its own. Default 0.01.
+        :math:`\epsilon_0`, the first rate of every parameter. A schedule is refused: the method has its own.
+        Default 0.01.
     increase : float
         :math:`\kappa \ge 0`. Default 1e-3.
     decrease : float in [0, 1)
@@ -38,19 +40,26 @@ class DeltaBarDelta(Optimizer):
     decay : float in [0, 1)
         :math:`\rho`, of the average of the gradients. Default 0.7.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; a schedule.
+
     Notes
     -----
-    The state has `rates` and `averages`.
+    The state has `rates` and `averages`, :math:`\epsilon_t` and :math:`\bar\delta_t`. The new rate is used at
+    once. The chapter writes :math:`\bar g` for :math:`\bar\delta` and k for :math:`\kappa`.
 
     References
     ----------
     Jacobs, "Increased rates of convergence through learning rate adaptation", Neural Networks 1 (1988),
-    section 4, where the letters are kappa, phi and theta.
+    section 4, where the decay :math:`\rho` is called theta.
 
     Examples
     --------
     >>> import numpy as np, optlab
-    >>> opt, x = optlab.DeltaBarDelta(lr=0.1, increase=0.05, decrease=0.5), np.array([1.0, 1.0])
+    >>> opt = optlab.DeltaBarDelta(lr=0.1, increase=0.05, decrease=0.5)
+    >>> x = np.array([1.0, 1.0])
     >>> state = opt.init(x)
     >>> opt.step(x, np.array([1.0, 1.0]), state)
     >>> opt.step(x, np.array([1.0, -1.0]), state)
@@ -92,6 +101,11 @@ class AdaGrad(Optimizer):
     form : str
         "published" (default) as above; PyTorch is the same. "tensorflow": :math:`\sqrt{r_t + \delta}`.
         "mean": :math:`\sqrt{r_t / t} + \delta`, the root *mean* square, whose rate does not fall by itself.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
 
     Notes
     -----
@@ -157,15 +171,21 @@ class RMSProp(Optimizer):
         :math:`\sqrt{r_t + \delta}`, and momentum as a heavy ball with the learning rate inside.
         "first_gradient": published, but the first r is :math:`g_1^2`, so that there is no transient.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
-    The state has `r` and `v`; `v` stays 0 without momentum. The ``centered`` forms are not offered.
+    The state has `r` and `v`, which start at 0; `v` stays 0 without momentum. The ``centered`` forms are not
+    offered.
 
     References
     ----------
     Tieleman and Hinton, "Lecture 6.5: RMSProp", Coursera (2012). The constant and the form with momentum:
     Goodfellow, Bengio and Courville, "Deep Learning" (2016), algorithms 8.5 and 8.6; their text writes 8.5
-    with the constant inside the root.
+    with the constant inside the root and 8.6 without one.
 
     Examples
     --------
@@ -173,7 +193,7 @@ class RMSProp(Optimizer):
     >>> opt, x = optlab.RMSProp(lr=0.1, rho=0.75, eps=0.0), np.array([1.0, 1.0])
     >>> state = opt.init(x)
     >>> opt.step(x, np.array([5.0, -1e-3]), state)
-    >>> x  # the first step is 1 / sqrt(1 - rho) times the learning rate
+    >>> x  # the first step is lr / sqrt(1 - rho)
     array([0.8, 1.2])
     """
 
@@ -210,9 +230,15 @@ class AdaDelta(Optimizer):
     eps : float
         :math:`\delta > 0`: it sets the first move. Default 1e-6.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number.
+
     Notes
     -----
-    The state has `r` and `u`. PyTorch and Keras compute the same; Keras' factor is 0.001 by default.
+    The state has `r` and `u`, which start at 0. PyTorch and Keras compute the same; by default Keras' factor
+    is 0.001 and its constant 1e-7.
 
     References
     ----------
@@ -260,9 +286,15 @@ class Adam(Optimizer):
         \delta}`, which differs where the gradient is about as small as :math:`\delta`. "uncorrected":
         :math:`\epsilon_t m_t / (\sqrt{v_t} + \delta)`, to see what the corrections are good for.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
-    The state has `m` and `v`. The powers of the decay rates are kept as products.
+    The state has `m` and `v`; the chapter calls them s and r, and the decay rates :math:`\rho_1, \rho_2`. The
+    powers of the decay rates are kept as products.
 
     References
     ----------
@@ -271,7 +303,8 @@ class Adam(Optimizer):
     Examples
     --------
     >>> import optlab
-    >>> path = optlab.trajectory(optlab.problems.beale(), optlab.Adam(lr=0.1), [1.0, 1.0], 1000)
+    >>> beale = optlab.problems.beale()
+    >>> path = optlab.trajectory(beale, optlab.Adam(lr=0.1), [1.0, 1.0], 1000)
     >>> path.x[-1].round(3)
     array([3. , 0.5])
     """
@@ -292,8 +325,8 @@ class AdamW(Optimizer):
 
     .. math::
 
-        \theta_t = \theta_{t-1} - \eta_t \left(
-            \epsilon_t \frac{\hat m_t}{\sqrt{\hat v_t} + \delta} + \lambda \theta_{t-1} \right)
+        \theta_t = \theta_{t-1} &- \eta_t \epsilon_t \frac{\hat m_t}{\sqrt{\hat v_t} + \delta} \\
+            &- \eta_t \lambda \theta_{t-1}
 
     with :math:`\hat m` and :math:`\hat v` as in `Adam`.
 
@@ -306,13 +339,19 @@ class AdamW(Optimizer):
     eps : float
         :math:`\delta \ge 0`. Default 1e-8.
     weight_decay : float
-        :math:`\lambda \ge 0`. Default 1e-5, which is PyTorch's default at its default learning rate.
+        :math:`\lambda \ge 0`. Default 1e-5, which is what PyTorch's default 0.01 comes to at its default
+        learning rate. With the form "pytorch" it has to be given as there.
     eta : float or callable
         The published multiplier :math:`\eta` of the whole step, which a schedule makes shrink together with
         the decay. Default 1.
     form : str
         "published" (default) as above. "pytorch": :math:`\epsilon_t \lambda` in place of :math:`\lambda`, so
         that the decay changes with the learning rate; Keras does the same.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
 
     Notes
     -----
@@ -366,6 +405,11 @@ class AMSGrad(Optimizer):
         "published" (default) as above, without bias correction. "pytorch": m and the maximum are corrected
         as in `Adam`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
     The state has `m`, `v` and `v_max`. The projection of the paper is the caller's.
@@ -377,7 +421,8 @@ class AMSGrad(Optimizer):
     Examples
     --------
     >>> import numpy as np, optlab
-    >>> opt, x = optlab.AMSGrad(lr=0.1, beta1=0.0, beta2=0.75), np.array([0.0])
+    >>> opt = optlab.AMSGrad(lr=0.1, beta1=0.0, beta2=0.75)
+    >>> x = np.array([0.0])
     >>> state = opt.init(x)
     >>> for g in (8.0, 1.0):
     ...     opt.step(x, np.array([g]), state)
@@ -404,9 +449,9 @@ class NAdam(Optimizer):
         \mu_t &= \beta_1 \left(1 - \tfrac12\, 0.96^{t\psi}\right), \\
         m_t &= \mu_t m_{t-1} + (1 - \mu_t) g_t, \\
         v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \\
-        \theta_t &= \theta_{t-1} - \frac{\epsilon_t}{\sqrt{v_t / (1 - \beta_2^t)} + \delta} \left(
-            \frac{(1 - \mu_t) g_t}{1 - \prod_{i=1}^t \mu_i}
-            + \frac{\mu_{t+1} m_t}{1 - \prod_{i=1}^{t+1} \mu_i} \right)
+        \hat m_t &= \frac{(1 - \mu_t) g_t}{1 - \prod_1^t \mu_i}
+            + \frac{\mu_{t+1} m_t}{1 - \prod_1^{t+1} \mu_i}, \\
+        \theta_t &= \theta_{t-1} - \epsilon_t \frac{\hat m_t}{\sqrt{v_t / (1 - \beta_2^t)} + \delta}
 
     Parameters
     ----------
@@ -422,9 +467,16 @@ class NAdam(Optimizer):
         "published" (default) as above. "pytorch": :math:`\beta_1` in place of :math:`\mu_t` in the second
         line; Keras too. "constant": :math:`\mu_t = \beta_1` everywhere.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
     The state has `m` and `v`. The gradient is wanted at the parameters: the look-ahead is in the formula.
+    The paper prints one more factor :math:`\beta_2` before :math:`v_t / (1 - \beta_2^t)`; PyTorch and Keras
+    leave it out, and so does this.
 
     References
     ----------
@@ -456,14 +508,15 @@ class RAdam(Optimizer):
 
     .. math::
 
-        \rho_\infty &= \frac{2}{1 - \beta_2} - 1, \qquad
-        \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \\
+        \rho_\infty &= \frac{2}{1 - \beta_2} - 1, \\
+        \rho_t &= \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \\
         r_t &= \sqrt{\frac{(\rho_t - 4)(\rho_t - 2) \rho_\infty}{(\rho_\infty - 4)(\rho_\infty - 2) \rho_t}},
         \\
-        \theta_t &= \theta_{t-1} - \epsilon_t \hat m_t \begin{cases}
-            r_t \sqrt{1 - \beta_2^t} / (\sqrt{v_t} + \delta) & \rho_t > 4 \\
-            1 & \text{else}
-        \end{cases}
+        q_t &= \begin{cases}
+            \frac{r_t \sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \delta} & \rho_t > 4 \\
+            1 & \text{else,}
+        \end{cases} \\
+        \theta_t &= \theta_{t-1} - \epsilon_t q_t \hat m_t
 
     with :math:`\hat m = m / (1 - \beta_1^t)` and v as in `Adam`.
 
@@ -479,9 +532,15 @@ class RAdam(Optimizer):
         "published" (default) as above: from the 5th step on for the usual :math:`\beta_2`. "pytorch":
         :math:`\rho_t > 5`, from the 6th.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
-    The state has `m` and `v`.
+    The state has `m` and `v`. The chapter writes :math:`\nu_t` for :math:`\rho_t` and :math:`R_t` for
+    :math:`r_t`.
 
     References
     ----------

@@ -66,7 +66,8 @@ class Batches:
     [[2, 4], [3, 0], [1]]
     >>> [labels.tolist() for _, labels in batches]
     [[4, 1], [2, 0], [3]]
-    >>> [index.tolist() for index in Batches(X, y, size=2, order="given").indices()]
+    >>> given = Batches(X, y, size=2, order="given")
+    >>> [index.tolist() for index in given.indices()]
     [[0, 1], [2, 3], [4]]
     """
 

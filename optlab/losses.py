@@ -94,7 +94,8 @@ def logistic(margin: ArrayLike, base: float = math.e) -> tuple[Array, Array]:
 
     .. math::
 
-        \ell(u) = \log_b\left(1 + e^{-u}\right), \qquad \ell'(u) = \frac{-1}{(1 + e^u) \ln b}
+        \ell(u) &= \log_b\left(1 + e^{-u}\right), \\
+        \ell'(u) &= \frac{-1}{(1 + e^u) \ln b}
 
     Parameters
     ----------
@@ -180,7 +181,8 @@ def squared(margin: ArrayLike) -> tuple[Array, Array]:
 
     .. math::
 
-        \ell(u) = (1 - u)^2, \qquad \ell'(u) = -2 (1 - u)
+        \ell(u) &= (1 - u)^2, \\
+        \ell'(u) &= -2 (1 - u)
 
     Parameters
     ----------
@@ -299,8 +301,8 @@ def cross_entropy(logits: ArrayLike, targets: ArrayLike, *, out: Array | None = 
 
     .. math::
 
-        J = -\frac{1}{N} \sum_i \sum_k t_{ik} \log p_{ik}, \qquad
-        \frac{\partial J}{\partial z_{ik}} = \frac{1}{N} \left(p_{ik} - t_{ik}\right)
+        J &= -\frac{1}{N} \sum_i \sum_k t_{ik} \log p_{ik}, \\
+        \frac{\partial J}{\partial z_{ik}} &= \frac{1}{N} \left(p_{ik} - t_{ik}\right)
 
     Parameters
     ----------
@@ -359,9 +361,10 @@ def softmax_mse(logits: ArrayLike, targets: ArrayLike, *, out: Array | None = No
 
     .. math::
 
-        J = \frac{1}{N} \sum_i \sum_k (p_{ik} - t_{ik})^2, \qquad
-        \frac{\partial J}{\partial z_{ik}} =
-        \frac{2}{N} p_{ik} \Bigl(d_{ik} - \sum_j p_{ij} d_{ij}\Bigr), \quad d = p - t
+        d &= p - t, \\
+        J &= \frac{1}{N} \sum_i \sum_k d_{ik}^2, \\
+        \frac{\partial J}{\partial z_{ik}} &=
+        \frac{2 p_{ik}}{N} \Bigl(d_{ik} - \sum_j p_{ij} d_{ij}\Bigr)
 
     Parameters
     ----------
@@ -407,8 +410,8 @@ def mse(outputs: ArrayLike, targets: ArrayLike, *, out: Array | None = None) -> 
 
     .. math::
 
-        J = \frac{1}{2 N} \sum_i \sum_k (y_{ik} - t_{ik})^2, \qquad
-        \frac{\partial J}{\partial y_{ik}} = \frac{1}{N} (y_{ik} - t_{ik})
+        J &= \frac{1}{2 N} \sum_i \sum_k (y_{ik} - t_{ik})^2, \\
+        \frac{\partial J}{\partial y_{ik}} &= \frac{1}{N} (y_{ik} - t_{ik})
 
     Parameters
     ----------

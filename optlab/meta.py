@@ -21,7 +21,7 @@ class Switch(Optimizer):
     first, second : Optimizer
         The second starts with a fresh state; its schedules count from its own first step.
     at : int
-        Steps of the first.
+        Steps of the first, 0 or more.
 
     Raises
     ------
@@ -32,7 +32,8 @@ class Switch(Optimizer):
 
     Notes
     -----
-    The vectors of state are those of both, named ``first_m``, ``second_v`` and so on.
+    The vectors of state are those of both, named ``first_m``, ``second_v`` and so on. `train` and
+    `trajectory` take it as any other optimizer. PyTorch and Keras have none: one makes a new optimizer.
 
     References
     ----------
@@ -43,7 +44,8 @@ class Switch(Optimizer):
     --------
     >>> import optlab
     >>> opt = optlab.Switch(optlab.Adam(lr=0.1), optlab.SGD(lr=1e-3), at=50)
-    >>> path = optlab.trajectory(optlab.problems.beale(), opt, [1.0, 1.0], 60)
+    >>> beale = optlab.problems.beale()
+    >>> path = optlab.trajectory(beale, opt, [1.0, 1.0], 60)
     >>> path.step[[50, 51]].round(3)
     array([0.031, 0.001])
     """

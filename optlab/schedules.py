@@ -93,8 +93,8 @@ class linear_decay(Schedule):
 
     .. math::
 
-        \epsilon_t = (1 - \alpha) \epsilon_0 + \alpha \epsilon_\tau, \quad
-        \alpha = \min\left(1, \frac{t}{\tau}\right)
+        \epsilon_t &= (1 - \alpha) \epsilon_0 + \alpha \epsilon_\tau, \\
+        \alpha &= \min\left(1, \frac{t}{\tau}\right)
 
     Parameters
     ----------
@@ -297,8 +297,8 @@ class cosine(Schedule):
 
     .. math::
 
-        \epsilon_t = \epsilon_\tau
-            + \tfrac12 (\epsilon_0 - \epsilon_\tau) \left(1 + \cos\frac{\pi \min(t, \tau)}{\tau}\right)
+        \epsilon_t &= \epsilon_\tau + \alpha (\epsilon_0 - \epsilon_\tau), \\
+        \alpha &= \frac12 \left(1 + \cos\frac{\pi \min(t, \tau)}{\tau}\right)
 
     Parameters
     ----------
@@ -375,7 +375,8 @@ class warmup(Schedule):
     Notes
     -----
     PyTorch's ``SequentialLR([LinearLR(start_factor=start/lr, total_iters=steps), ...],
-    milestones=[steps])`` is the same, its second clock starts at the milestone too; a ``ChainedScheduler`` of
+    milestones=[steps])`` is the same (but for a start of 0, which it refuses), its second clock starts at the
+    milestone too; a ``ChainedScheduler`` of
     the two lets both clocks run from 0 and multiplies. Keras' ``CosineDecay(warmup_steps=...)`` starts its
     cosine after the warm-up.
 
@@ -417,7 +418,8 @@ class noam(Schedule):
 
     .. math::
 
-        \epsilon_t = c\, d^{-1/2} \min\left(k^{-1/2},\, k\, w^{-3/2}\right), \quad k = t + 1
+        \epsilon_t &= c\, d^{-1/2} \min\left(k^{-1/2},\, k\, w^{-3/2}\right), \\
+        k &= t + 1
 
     Parameters
     ----------
@@ -538,8 +540,8 @@ class nesterov(Schedule):
 
     .. math::
 
-        \alpha_0 = 0, \quad \alpha_k = \frac{t_{k-1} - 1}{t_k}, \quad
-        t_0 = 1, \quad t_k = \frac{1 + \sqrt{1 + 4 t_{k-1}^2}}{2}
+        \alpha_0 &= 0, & \alpha_k &= \frac{t_{k-1} - 1}{t_k}, \\
+        t_0 &= 1, & t_k &= \frac{1 + \sqrt{1 + 4 t_{k-1}^2}}{2}
 
     It is for ``Nesterov(lr, momentum=nesterov())`` with a constant rate of at most 1/L.
 
@@ -608,7 +610,7 @@ class momentum_warmup(Schedule):
     Notes
     -----
     ``delay=5/3, pace=3`` gives 1 - 3/(t + 5), which Sutskever et al. take from Nesterov; their own schedule
-    doubles the memory in stairs.
+    is ``delay=2, pace=125`` in stairs of 250 steps.
 
     References
     ----------

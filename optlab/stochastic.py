@@ -144,9 +144,31 @@ def one_of(*forms: str) -> Any:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What all optimizers share. A new one is a dataclass with its fields, the names of its vectors of state
-    (`slots`) and its kernel. Fields that are rates, the learning rate first, may be schedules: functions
-    of the step t = 0, 1, ... The others go to the kernel in their order, a form as its number.
+    """What all optimizers share: hyper-parameters that stay as they are, and steps in place.
+
+    Rates, the learning rate first, may be schedules: functions of the step t = 0, 1, ... All else is a number
+    or the name of a form, checked when the optimizer is made.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
+    Notes
+    -----
+    A new optimizer is a dataclass with its fields, the names of its vectors of state (`slots`) and its
+    `kernel`. Fields that are no rates go to the kernel in their order, a form as its number.
+
+    The arithmetic is that of the parameters' dtype; powers of decay rates are float64.
+
+    Examples
+    --------
+    >>> import numpy as np, optlab
+    >>> opt, weights = optlab.Adam(lr=0.1), [np.ones((2, 2)), np.zeros(2)]
+    >>> state = opt.init(weights)
+    >>> opt.step(weights, [np.ones((2, 2)), -np.ones(2)], state)
+    >>> weights[1]
+    array([0.1, 0.1])
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -165,6 +187,16 @@ class Optimizer:
         ----------
         params : ndarray or sequence of ndarrays
             float32 or float64, in C order, of any shape.
+
+        Returns
+        -------
+        State
+            Its vectors have the shapes and dtypes of `params`.
+
+        Raises
+        ------
+        TypeError
+            Something else than arrays of float32 or float64.
         """
         arrays = _arrays("params", params)
         names, stepper = self._slots(), self._stepper()
@@ -173,8 +205,24 @@ class Optimizer:
         return State(0, names, alone, slots, np.zeros((len(arrays), stepper.scalars)))
 
     def lookahead(self, params: Arrays, state: State) -> Any:
-        """Where the method wants the gradient: at the parameters themselves, except for Nesterov's published
-        forms, which get copies."""
+        """Where the method wants the gradient.
+
+        Parameters
+        ----------
+        params : ndarray or sequence of ndarrays
+        state : State
+            As for `step`; both stay as they are.
+
+        Returns
+        -------
+        ndarray or list of ndarrays
+            `params` themselves; for Nesterov's published forms copies, moved ahead by the momentum.
+
+        Raises
+        ------
+        ValueError, TypeError
+            From those forms: shapes, dtypes, numbers of arrays that do not fit.
+        """
         stepper = self._stepper()
         if not stepper.looks:
             return params
@@ -268,6 +316,11 @@ class SGD(Optimizer):
     lr : float or callable
         The learning rate :math:`\epsilon`, or a schedule ``lr(t)``, t = 0, 1, ... Default 0.01.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A rate that is not positive and finite, or no number.
+
     References
     ----------
     Robbins and Monro, "A stochastic approximation method", Ann. Math. Statist. 22 (1951).
@@ -306,6 +359,11 @@ class Momentum(Optimizer):
         :math:`v_t = \alpha_t v_{t-1} + g_t,\ \theta_t = \theta_{t-1} - \epsilon_t v_t`: the same path for
         constant :math:`\epsilon`, another one under a schedule.
 
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
+
     Notes
     -----
     The state has `v`. PyTorch's ``dampening`` is 0 here. Keras has the published form.
@@ -341,7 +399,8 @@ class Nesterov(Optimizer):
 
     .. math::
 
-        v_t &= \alpha_t v_{t-1} - \epsilon_t \nabla f(\theta_{t-1} + \alpha_t v_{t-1}), \\
+        g_t &= \nabla f(\theta_{t-1} + \alpha_t v_{t-1}), \\
+        v_t &= \alpha_t v_{t-1} - \epsilon_t g_t, \\
         \theta_t &= \theta_{t-1} + v_t
 
     Parameters
@@ -355,6 +414,11 @@ class Nesterov(Optimizer):
         "published" (default) as above: `lookahead` says where the gradient is wanted. "pytorch": the
         parameters are that point themselves, :math:`v_t = \alpha_t v_{t-1} + g_t,\ \theta_t = \theta_{t-1}
         - \epsilon_t (g_t + \alpha_t v_t)`. Keras does the same with the learning rate inside the velocity.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A hyper-parameter that is out of its range, not finite, or no number; an unknown form.
 
     Notes
     -----

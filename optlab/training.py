@@ -212,7 +212,8 @@ def train(
     ...     r = X @ w - y
     ...     return r @ r / len(r) / 2, X.T @ r / len(r)
     >>> w = np.zeros(2)
-    >>> run = train(cost, w, Batches(X, y, size=10, rng=1), optlab.SGD(lr=0.1), epochs=20, progress=False)
+    >>> batches = Batches(X, y, size=10, rng=1)
+    >>> run = train(cost, w, batches, optlab.SGD(lr=0.1), epochs=20, progress=False)
     >>> w.round(4), run.nit, run.message
     (array([ 1., -2.]), 200, 'all 20 epochs were run')
     >>> run.history
@@ -225,9 +226,11 @@ def train(
     >>> def error(w):
     ...     return float(np.mean((X @ w > 0) != (y > 0)))
     >>> w = np.array([-1.0, 1.9])
+    >>> batches = Batches(X, y, size=10, rng=1)
     >>> run = train(
-    ...     cost, w, Batches(X, y, size=10, rng=1), optlab.SGD(lr=rate), epochs=50, patience=4,
-    ...     validate=error, callback=lambda epoch: rate.observe(epoch.validation), progress=False,
+    ...     cost, w, batches, optlab.SGD(lr=rate), epochs=50, patience=4,
+    ...     validate=error, progress=False,
+    ...     callback=lambda epoch: rate.observe(epoch.validation),
     ... )
     >>> run.best_epoch, run.fun, run.message
     (10, 0.0, 'no better epoch than 10 in 4 more: stopped early')

@@ -5,6 +5,7 @@ Directives: ``{claim} ID`` prints a claim with what its test has measured, ``{cl
 """
 
 import functools
+import inspect
 from html import escape
 from pathlib import Path
 
@@ -221,6 +222,14 @@ def offer_notebook(app, pagename, templatename, context, doctree):
     context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+def plain_signature(app, what, name, obj, options, signature, returns):
+    """Cython's text of a method has `self` and types of C."""
+    if not signature or not signature.startswith("(self"):
+        return None
+    parameters = list(inspect.signature(obj).parameters.values())
+    return str(inspect.Signature(parameters[1:])), returns
+
+
 def drop_thebe(app):
     """Jupyter Book puts Thebe on every page; it would run code on a public server, and logs an error."""
     for listeners in app.events.listeners.values():
@@ -241,5 +250,6 @@ def setup(app):
     app.connect("env-purge-doc", forget_page)
     app.connect("env-updated", ledger_pages)
     app.connect("html-collect-pages", test_pages)
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("html-page-context", offer_notebook, priority=400)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
