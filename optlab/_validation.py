@@ -54,10 +54,14 @@ def number(name: str, value: Any, *, minimum: float = -math.inf, below: float | 
     """A real number >= minimum and < below, never NaN."""
     if type(value) is float and value >= minimum and below is None:
         return value
+    if isinstance(value, str | bytes | bytearray):  # which float would read
+        raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
         result = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected a number, got {value!r}") from error
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected a number that float64 can hold, got a larger one") from error
     if not (result >= minimum and (below is None or result < below)):
         wanted = f"a number >= {minimum:g}" + (f" and < {below:g}" if below is not None else "")
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
@@ -99,15 +103,28 @@ def share(name: str, value: Any) -> float:
     return result
 
 
-def count(name: str, value: Any, *, minimum: int = 0) -> int:
-    """An integer >= minimum."""
+def count(name: str, value: Any, *, minimum: int = 0, maximum: float = math.inf) -> int:
+    """An integer >= minimum and <= maximum."""
     try:
         result = operator.index(value)
     except TypeError as error:
         raise TypeError(f"{name}: expected an integer, got {value!r}") from error
     if result < minimum:
         raise ValueError(f"{name}: expected an integer >= {minimum}, got {value!r}")
+    if result > maximum:
+        raise ValueError(f"{name}: expected an integer <= {maximum}, got a larger one")
     return result
+
+
+def generator(name: str, value: Any) -> np.random.Generator:
+    """A NumPy Generator, or a new one from a seed."""
+    if isinstance(value, np.random.Generator):
+        return value
+    try:
+        seed = count(name, value)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected a Generator or a seed, got {value!r}") from error
+    return np.random.default_rng(seed)
 
 
 def function(name: str, value: Any) -> Callable[..., Any]:

@@ -1,7 +1,9 @@
 """Optimizers with a learning rate for each parameter, learned from the gradients.
 
 All of them have `init`, `lookahead` and `step` of `optlab.stochastic.Optimizer`. Where a denominator is 0
-(eps = 0, and never a gradient) the parameter stays where it is.
+(eps = 0, and never a gradient whose square is not 0) the parameter stays where it is. A gradient whose square
+overflows (beyond 1e154, in float32 beyond 1e19) makes an average infinite, and its parameter stops for good
+or for long: clip such gradients.
 """
 
 from __future__ import annotations

@@ -89,13 +89,18 @@ class Batches:
         if self.n == 0:
             raise ValueError("arrays: expected at least one sample, got none")
         self.size = _validation.count("size", size, minimum=1)
-        if order not in _ORDERS:
+        if not isinstance(order, str) or order not in _ORDERS:
             raise ValueError(f"order: expected one of {', '.join(map(repr, _ORDERS))}, got {order!r}")
         self.order = order
         self.drop_last = bool(drop_last)
         if drop_last and self.size > self.n:
             raise ValueError(f"size: expected at most {self.n}, the samples, with drop_last, got {self.size}")
-        self._rng = None if order == "given" else _generator(rng, order)
+        if order != "given" and rng is None:
+            raise ValueError(f"rng: expected a Generator or a seed as order is {order!r}, got None")
+        self._rng = None
+        if order != "given":
+            child = _validation.generator("rng", rng)
+            self._rng = child.spawn(1)[0] if child is rng else child
         self._fixed = self._rng.permutation(self.n) if self._rng and order == "once" else None
 
     def __len__(self) -> int:
@@ -155,18 +160,6 @@ def _samples(name: str, value: ArrayLike) -> NDArray[Any]:
     if array.ndim == 0:
         raise ValueError(f"{name}: expected at least one axis, got the number {value!r}")
     return array
-
-
-def _generator(rng: np.random.Generator | int | None, order: str) -> np.random.Generator:
-    if rng is None:
-        raise ValueError(f"rng: expected a Generator or a seed as order is {order!r}, got None")
-    if isinstance(rng, np.random.Generator):
-        return rng.spawn(1)[0]
-    try:
-        seed = _validation.count("rng", rng)
-    except TypeError as error:
-        raise TypeError(f"rng: expected a Generator or a seed, got {rng!r}") from error
-    return np.random.default_rng(seed)
 
 
 def _take(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:

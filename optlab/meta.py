@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +59,15 @@ class Switch(Optimizer):
         for name in ("first", "second"):
             if not isinstance(getattr(self, name), Optimizer):
                 raise TypeError(f"{name}: expected an Optimizer, got {getattr(self, name)!r}")
-        _validation.count("at", self.at)
+        _validation.count("at", self.at, maximum=sys.maxsize)
 
     def lr(self, t: int) -> float:
         """The learning rate of step t."""
         now, own = (self.first, t) if t < self.at else (self.second, t - self.at)
         return float(now._rates(own)[0])
+
+    def _kind(self) -> str:
+        return f"({self.first._kind()}, then {self.second._kind()})"
 
     def _slots(self) -> tuple[str, ...]:
         names = [("first", name) for name in self.first._slots()]

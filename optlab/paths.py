@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -45,8 +46,10 @@ def trajectory(
         \theta_{t+1} &= \theta_t + \text{step}_t\left(\text{clip}(g_t)\right), \\
         g_t &= \nabla f(\theta_t) + \sigma \xi_t, \quad \xi_t \sim N(0, I)
 
-    For the problems of `optlab.problems` the whole path runs in compiled code; for those of your own, or an
-    optimizer of your own with `init` and `step`, the same loop runs in Python and gives the same path.
+    The gradient is taken where the optimizer wants it, see `Optimizer.lookahead`. For the problems of
+    `optlab.problems` the whole path runs in compiled code; for those of your own, or an optimizer of your own
+    with `init` and `step`, the same loop runs in Python and gives the same path, up to rounding if gradients
+    are clipped. Schedules are asked for all steps beforehand.
 
     Parameters
     ----------
@@ -259,7 +262,7 @@ def _plan(
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
     for name in ("init", "step"):
-        if not callable(getattr(opt, name, None)):
+        if isinstance(opt, type) or not callable(getattr(opt, name, None)):
             raise TypeError(f"opt: expected an optimizer with init and step, got {opt!r}")
     noise = _validation.number("noise", noise, minimum=0.0)
     if noise and rng is None:
@@ -267,10 +270,10 @@ def _plan(
     return _Plan(
         problem,
         opt,
-        _validation.count("steps", steps),
-        _validation.count("every", every, minimum=1),
+        _validation.count("steps", steps, maximum=sys.maxsize),
+        min(_validation.count("every", every, minimum=1), sys.maxsize),
         noise,
-        np.random.default_rng(rng) if noise else None,
+        _validation.generator("rng", rng) if noise else None,
         math.inf if clip_norm is None else _validation.positive("clip_norm", clip_norm),
         math.inf if clip_value is None else _validation.positive("clip_value", clip_value),
         _validation.number("gtol", gtol, minimum=0.0) or -1.0,  # which no norm is below

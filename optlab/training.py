@@ -238,7 +238,7 @@ def train(
     fun = fun.cost if isinstance(fun, DataProblem) else _validation.function("fun", fun)
     arrays = _arrays(params)
     for name in ("init", "step"):
-        if not callable(getattr(opt, name, None)):
+        if isinstance(opt, type) or not callable(getattr(opt, name, None)):
             raise TypeError(f"opt: expected an optimizer with init and step, got {opt!r}")
     _validation.count("epochs", epochs)
     if not isinstance(batches, Iterable):
@@ -269,6 +269,8 @@ def train(
             return run.result()
         except BaseException as error:
             shield.up = True  # a second Ctrl-C changes nothing
+            if not run.finite():  # `fun` may have raised because the last step overflowed
+                run.set_back()
             run.status, run.message = INTERRUPTED, f"{type(error).__name__} after {run.nit} updates"
             with suppress(AttributeError, TypeError):  # an exception that takes no attributes
                 error.result = run.result()  # type: ignore[attr-defined]
@@ -375,7 +377,7 @@ class _Run:
                 grads = grads if self.clip_norm == math.inf else clip_by_norm(grads, self.clip_norm)
             elif norm > 0.99 * self.clip_norm:  # near the bound, its own sum decides
                 grads = clip_by_norm(grads, self.clip_norm)
-            rate = float(lr(getattr(state, "t", self.nit)) if callable(lr) else lr)
+            rate = _number("lr", lr(getattr(state, "t", self.nit)) if callable(lr) else lr)
             with shield:
                 opt.step(params, grads, state)
                 self.costs.append(cost)
@@ -473,6 +475,8 @@ def _arrays(params: Arrays) -> list[NDArray[Any]]:
     if not arrays:
         raise ValueError("params: expected at least one array, got none")
     for i, a in enumerate(arrays):
+        if isinstance(a, np.ma.MaskedArray):
+            raise TypeError(f"params[{i}]: expected an array without a mask, got a masked array")
         if a.dtype not in (np.float32, np.float64):
             raise TypeError(f"params[{i}]: expected float32 or float64, got {a.dtype}")
         _validation.finite(f"params[{i}]", a)
@@ -491,10 +495,14 @@ def _number(name: str, value: Any) -> float:
         return float(value)
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError(f"{name}: expected a number, got an array of shape {value.shape}")
+    if isinstance(value, str | bytes | bytearray):  # which float would read
+        raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
         return float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected a number, got {value!r}") from error
+    except OverflowError:
+        return math.inf
 
 
 def _mean(costs: array[float]) -> float:
@@ -509,6 +517,9 @@ def _norm(grads: Any) -> float:
     arrays = [grads] if isinstance(grads, np.ndarray) else grads
     if not isinstance(arrays, list | tuple) or not all(isinstance(g, np.ndarray) for g in arrays):
         raise TypeError(f"grads: expected arrays as params has, got {type(grads).__name__}")
+    for g in arrays:
+        if g.dtype.kind != "f":
+            raise TypeError(f"grads: expected float32 or float64, got {g.dtype}")
     square = sum([float(np.vdot(g, g)) for g in arrays])
     if 1e-30 < square < 1e30:
         return math.sqrt(square)

@@ -240,6 +240,133 @@ def test_a_run_goes_on_to_the_bit(opt, travel, alone, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def damaged(state, **changes):
+    """The arguments that make a state, some of them others."""
+    names = ("kind", "t", "names", "alone", "slots", "scalars")
+    return [changes.get(name, value) for name, value in zip(names, state.__reduce__()[1], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"t": -1}, "t: expected steps >= 0"),
+        ({"slots": []}, "scalars: expected a row for each"),
+        ({"slots": [None]}, r"slots\[0\]: expected an array"),
+        ({"slots": [np.zeros((1, 3))]}, r"slots\[0\]: expected 2 vectors"),
+        ({"slots": [np.zeros((2, 3), int)]}, r"slots\[0\]: expected an array of float32 or float64"),
+        ({"scalars": np.zeros(2)}, "scalars: expected a row for each"),
+        ({"scalars": np.zeros((1, 2), np.float32)}, "scalars: expected an array of float64"),
+        ({"scalars": None}, "scalars: expected an array of float64"),
+    ],
+)
+def test_damaged_states_are_refused(changes, message):
+    state = optlab.Adam().init(np.zeros(3))
+    with pytest.raises((ValueError, TypeError), match=message):
+        optlab.State(*damaged(state, **changes))
+
+
+@pytest.mark.parametrize("scalars", [np.zeros((1, 0)), np.zeros((1, 5))])
+def test_a_state_with_too_few_numbers_is_refused(scalars):
+    opt, x = optlab.Adam(), np.zeros(3)
+    state = optlab.State(*damaged(opt.init(x), scalars=scalars))
+    with pytest.raises(TypeError, match="state: expected the state of Adam"):
+        opt.step(x, np.ones(3), state)
+    assert not x.any()
+
+
+def test_arrays_of_a_state_may_be_exchanged_but_have_to_fit(opt):
+    x, g = np.zeros(50), np.ones(50)
+    state = opt.init(x)
+    opt.step(x, g, state)
+    y, other = x.copy(), state.copy()
+    state.slots[0] = state.slots[0].copy()  # the old one is gone
+    opt.step(x, g, state)
+    opt.step(y, g, other)
+    np.testing.assert_array_equal(x, y)
+    state.slots[0] = np.zeros((len(state.names) + 1, 50))
+    with pytest.raises(ValueError, match=r"state.slots\[0\]: expected"):
+        opt.step(x, g, state)
+    state.slots[:] = []
+    with pytest.raises(ValueError, match="as many arrays"):
+        opt.step(x, g, state)
+    np.testing.assert_array_equal(x, y)
+
+
+def test_the_gradient_of_one_array_may_be_another_array():
+    """f = x y: the gradient by x is y itself, and the other way round."""
+    opt, x, y = optlab.SGD(0.1), np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    opt.step([x, y], [y, x], opt.init([x, y]))
+    np.testing.assert_allclose([x, y], [[0.7, 1.5], [2.9, 4.8]])
+
+
+def test_many_threads_on_one_state_take_turns_or_are_refused():
+    x = np.zeros(20_000)
+    state, done, refused = optlab.Adam(1e-3).init(x), [], []
+
+    def run(seed):
+        g = np.random.default_rng(seed).standard_normal(len(x))
+        for _ in range(50):
+            try:
+                optlab.Adam(1e-3).step(x, g, state)
+                done.append(seed)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    assert len(done) + len(refused) == 200
+    assert state.t == len(done) > 0
+    assert set(refused) <= {"state: another thread is stepping it"}
+    assert np.isfinite(x).all()
+    assert np.isfinite(state.m).all()
+
+
+def test_a_schedule_cannot_step_its_own_state():
+    x = np.zeros(2)
+
+    def lr(t):
+        if len(asked) < 3:
+            asked.append(t)
+            opt.step(x, np.ones(2), state)
+        return 0.1
+
+    asked = []
+    opt = optlab.SGD(lr)
+    state = opt.init(x)
+    with pytest.raises(RuntimeError, match="state: another thread is stepping it"):
+        opt.step(x, np.ones(2), state)
+
+
+def test_masks_are_refused():
+    opt, x = optlab.SGD(0.1), np.zeros(3)
+    masked = np.ma.masked_array(np.ones(3), [True, False, False])
+    with pytest.raises(TypeError, match="grads: expected an array without a mask"):
+        opt.step(x, masked, opt.init(x))
+    with pytest.raises(TypeError, match="params: expected an array without a mask"):
+        opt.init(masked)
+
+
+def test_rates_follow_signs_that_products_would_lose():
+    opt = optlab.DeltaBarDelta(lr=1e-3, increase=1e-3, decrease=0.5)
+    x = np.zeros(2, np.float32)
+    state = opt.init(x)
+    opt.step(x, np.array([1e-30, 1e-30], np.float32), state)
+    opt.step(x, np.array([1e-30, -1e-30], np.float32), state)
+    np.testing.assert_allclose(state.rates, [2e-3, 0.5e-3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None], ids=["empty", "text", "an array"])
+def test_a_file_that_is_no_archive(content, tmp_path):
+    file = tmp_path / "other.npz"
+    if content is None:
+        with open(file, "wb") as opened:
+            np.save(opened, np.zeros(3))
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match="file: expected a state that was saved"):
+        optlab.State.load(file)
+
+
 def test_a_file_that_is_something_else(tmp_path):
     np.savez(tmp_path / "other.npz", a=1)
     with pytest.raises(ValueError, match="file: expected a state"):
@@ -248,8 +375,14 @@ def test_a_file_that_is_something_else(tmp_path):
 
 def test_a_state_belongs_to_its_optimizer():
     x = np.zeros(2)
-    with pytest.raises(TypeError, match="state: expected the state of Adam"):
+    with pytest.raises(TypeError, match="state: expected the state of Adam, got that of sgd"):
         optlab.Adam().step(x, x, optlab.SGD().init(x))
+    with pytest.raises(TypeError, match="state: expected the state of RAdam, got that of adam"):
+        optlab.RAdam().step(x, x, optlab.Adam().init(x))
+    nested = optlab.Switch(optlab.Switch(optlab.SGD(), optlab.SGD(), 1), optlab.Adam(), 0)
+    other = optlab.Switch(optlab.SGD(), optlab.Adam(), 1).init(x)
+    with pytest.raises(TypeError, match=r"expected the state of Switch, got that of \(sgd, then adam\)"):
+        nested.step(x, x, other)
     with pytest.raises(TypeError, match="state: expected the state of SGD, got None"):
         optlab.SGD().step(x, x, None)
     with pytest.raises(AttributeError, match="this state has t, m, v, not momentum"):
@@ -344,6 +477,12 @@ def test_some_are_refused_for_some():
         optlab.Switch(0.1, optlab.SGD(), 3)
     with pytest.raises(ValueError, match="at: expected an integer >= 0"):
         optlab.Switch(optlab.Adam(), optlab.SGD(), -1)
+    with pytest.raises(ValueError, match="at: expected an integer <= "):
+        optlab.Switch(optlab.Adam(), optlab.SGD(), 10**30)
+    with pytest.raises(TypeError, match="lr: expected a number, got"):
+        optlab.SGD("0.1")
+    with pytest.raises(ValueError, match="lr: expected a number that float64 can hold"):
+        optlab.SGD(10**400)
 
 
 @pytest.mark.parametrize(("name", "value"), [("lr", -1.0), ("lr", math.nan), ("momentum", 1.5)])
@@ -434,6 +573,9 @@ def test_clipping_takes_the_norm_of_all_arrays():
 
 
 def test_clipping_leaves_what_cannot_be_shortened():
+    first, second = optlab.clip_by_norm([np.array([3.0]), np.array([np.nan])], 1.0)
+    assert first.item() == 3
+    assert np.isnan(second.item())
     for g in ([0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0]):
         np.testing.assert_array_equal(optlab.clip_by_norm(np.array(g), 1.0), g)
     np.testing.assert_array_equal(

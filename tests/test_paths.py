@@ -296,6 +296,10 @@ def test_progress_goes_to_stderr(capsys):
     [
         ({"problem": lambda x: x}, TypeError, "problem: expected a Problem"),
         ({"opt": 0.1}, TypeError, "opt: expected an optimizer"),
+        ({"opt": optlab.SGD}, TypeError, "opt: expected an optimizer"),
+        ({"steps": 10**30}, ValueError, "steps: expected an integer <= "),
+        ({"noise": 1.0, "rng": "a"}, TypeError, "rng: expected a Generator or a seed"),
+        ({"noise": 1.0, "rng": -1}, ValueError, "rng: expected an integer >= 0"),
         ({"x0": [1.0]}, ValueError, "x0: expected shape"),
         ({"x0": [1.0, np.nan]}, ValueError, "x0: expected finite"),
         ({"steps": -1}, ValueError, "steps: expected an integer >= 0"),

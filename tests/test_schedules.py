@@ -281,3 +281,11 @@ def refused():
 def test_arguments_are_checked(kind, arguments, name, error):
     with pytest.raises(error, match=f"^{name}: expected .*, got "):
         kind(**arguments)
+
+
+def test_the_sequence_goes_on_beyond_its_table():
+    schedule, t, last = schedules.nesterov(), 1.0, 1.0
+    for _ in range(120_000):
+        last, t = t, (1 + math.sqrt(1 + 4 * t * t)) / 2
+    assert schedule(120_000) == pytest.approx((last - 1) / t, rel=0, abs=1e-14)
+    assert 1 - schedule(10**12) == pytest.approx(3e-12, rel=1e-4)

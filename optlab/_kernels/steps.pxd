@@ -37,14 +37,17 @@ cdef struct Part:
 
 cdef class Memory:
     cdef public Py_ssize_t t        # steps done
+    cdef readonly str kind          # of optimizer
     cdef readonly tuple names       # of the vectors of state
     cdef readonly bint alone        # the parameters are one array, not a list
     cdef readonly list slots        # for each array of the parameters: shape (vectors, *its shape)
     cdef readonly object scalars    # shape (arrays, numbers)
+    cdef Py_ssize_t count           # arrays
     cdef Part* parts
     cdef bint busy
     cdef object owner               # the optimizer of the last step, its stepper and constant rates
     cdef Stepper stepper
     cdef object rates
 
-    cdef bint gather(self, object params, object grads)
+    cdef bint prepare(self, Stepper stepper, Py_ssize_t t, object params, object grads)
+    cdef bint gather(self, Stepper stepper, object params, object grads)

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
@@ -15,13 +15,20 @@ class Switch(Stepper):
     def __init__(self, first: Stepper, second: Stepper, at: int) -> None: ...
 
 class Memory:
+    kind: str
     t: int
     names: tuple[str, ...]
     alone: bool
     slots: list[NDArray[Any]]
     scalars: NDArray[Any]
-    def __init__(
-        self, t: int, names: tuple[str, ...], alone: bool, slots: list[NDArray[Any]], scalars: NDArray[Any]
-    ) -> None: ...
+    def __new__(
+        cls,
+        kind: str,
+        t: int,
+        names: tuple[str, ...],
+        alone: bool,
+        slots: list[NDArray[Any]],
+        scalars: NDArray[Any],
+    ) -> Self: ...
 
 def step(self: Any, params: Any, grads: Any, state: Any, *, allow_nan: bool = False) -> None: ...

@@ -116,7 +116,7 @@ cdef CVOID delta_bar_delta(Py_ssize_t n, const double* hyper, const double* rate
         for i in range(n):
             r[i] = lr
     for i in range(n):
-        p, q = d[i] * g[i], r[i]
+        p, q = g[i] if d[i] > 0 else (-g[i] if d[i] < 0 else 0), r[i]  # a product may underflow
         q = q + more if p > 0 else (less * q if p < 0 else q)
         r[i] = q
         d[i] = rest * g[i] + decay * d[i]
@@ -220,7 +220,7 @@ cdef CVOID adadelta(Py_ssize_t n, const double* hyper, const double* rates, Py_s
     for i in range(n):
         s = rho * r[i] + rest * (g[i] * g[i])
         r[i] = s
-        d = root(u[i] + eps) / root(s + eps) * g[i]
+        d = over(root(u[i] + eps), root(s + eps)) * g[i]
         u[i] = rho * u[i] + rest * (d * d)
         x[i] -= lr * d
 
@@ -527,42 +527,69 @@ cdef class Switch(Stepper):
 cdef class Memory:
     """The arrays of a state, and the step: everything that has to be quick for a few parameters."""
 
-    def __cinit__(self, Py_ssize_t t, tuple names, bint alone, list slots, scalars):
-        self.t, self.names, self.alone, self.slots, self.scalars = t, names, alone, slots, scalars
-        self.parts = <Part*> calloc(max(len(slots), 1), sizeof(Part))
+    def __cinit__(self, str kind, Py_ssize_t t, tuple names, bint alone, list slots, scalars):
+        self.kind, self.t, self.names, self.alone = kind, t, names, alone
+        self.slots, self.scalars = slots, scalars
+        self.count = len(slots)
+        self.parts = <Part*> calloc(max(self.count, 1), sizeof(Part))
         if self.parts == NULL:
             raise MemoryError
-        cdef Py_ssize_t i
-        cdef char* numbers = <char*> cnp.PyArray_DATA(scalars)
-        for i in range(len(slots)):
-            self.parts[i].slots = cnp.PyArray_DATA(slots[i])
-            self.parts[i].scalars = <double*> (numbers + i * cnp.PyArray_STRIDE(scalars, 0))
 
     def __dealloc__(self):
         free(self.parts)
 
-    cdef bint gather(self, object params, object grads):
-        """Fill the parts; False if an array is not as the kernels want it."""
-        cdef Py_ssize_t i, count = len(self.slots)
+    cdef bint prepare(self, Stepper stepper, Py_ssize_t t, object params, object grads):
+        """`gather` for step t, unless another thread has got in between."""
+        if self.busy or self.t != t:
+            raise RuntimeError("state: another thread is stepping it")
+        return self.gather(stepper, params, grads)
+
+    cdef bint gather(self, Stepper stepper, object params, object grads):
+        """Fill the parts; False if an array is not as the kernels want it.
+
+        The state's own arrays are looked at each time: Python can replace, resize and reshape them.
+        """
+        cdef Py_ssize_t i, j, count = self.count
+        cdef int scalars = stepper.scalars
+        cdef cnp.ndarray numbers
+        if len(self.slots) != count or not cnp.PyArray_CheckExact(self.scalars):
+            return False
+        numbers = self.scalars
+        if not (cnp.PyArray_ISCARRAY(numbers) and cnp.PyArray_TYPE(numbers) == cnp.NPY_FLOAT64
+                and cnp.PyArray_NDIM(numbers) == 2 and cnp.PyArray_DIM(numbers, 0) == count
+                and cnp.PyArray_DIM(numbers, 1) == scalars):
+            return False
+        for i in range(count):
+            self.parts[i].scalars = <double*> cnp.PyArray_DATA(numbers) + i * scalars
         if self.alone:
-            return gather_one(&self.parts[0], params, grads, self.slots[0])
+            return count == 1 and gather_one(&self.parts[0], stepper.slots, params, grads, self.slots[0])
         if not (isinstance(params, (list, tuple)) and isinstance(grads, (list, tuple))):
             return False
         if len(params) != count or len(grads) != count:
             return False
         for i in range(count):
-            if not gather_one(&self.parts[i], params[i], grads[i], self.slots[i]):
+            if not gather_one(&self.parts[i], stepper.slots, params[i], grads[i], self.slots[i]):
                 return False
+            for j in range(i):
+                if overlap(&self.parts[j], &self.parts[i]):
+                    return False  # the step of one array would change the gradient of a later one
         return True
 
 
-cdef bint gather_one(Part* part, object x_, object g_, object slots_):
+cdef inline bint overlap(const Part* a, const Part* b) noexcept:
+    """Whether the parameters of a share memory with the gradient of b."""
+    cdef const char* x = <const char*> a.x
+    cdef const char* g = <const char*> b.g
+    return x < g + b.n * (4 if b.single else 8) and g < x + a.n * (4 if a.single else 8)
+
+
+cdef bint gather_one(Part* part, int vectors, object x_, object g_, object slots_):
     cdef cnp.ndarray x, g, slots
     cdef Py_ssize_t size
     cdef int i, ndim, kind
     cdef char* a
     cdef char* b
-    if not (cnp.PyArray_CheckExact(x_) and cnp.PyArray_CheckExact(g_)):
+    if not (cnp.PyArray_CheckExact(x_) and cnp.PyArray_CheckExact(g_) and cnp.PyArray_CheckExact(slots_)):
         return False
     x, g, slots = x_, g_, slots_
     ndim, kind = cnp.PyArray_NDIM(x), cnp.PyArray_TYPE(x)
@@ -570,7 +597,9 @@ cdef bint gather_one(Part* part, object x_, object g_, object slots_):
         return False
     if cnp.PyArray_TYPE(g) != kind or cnp.PyArray_TYPE(slots) != kind:
         return False
-    if not (cnp.PyArray_ISCARRAY(x) and cnp.PyArray_ISCARRAY_RO(g)):
+    if not (cnp.PyArray_ISCARRAY(x) and cnp.PyArray_ISCARRAY_RO(g) and cnp.PyArray_ISCARRAY(slots)):
+        return False
+    if cnp.PyArray_DIM(slots, 0) != vectors:
         return False
     part.n = 1
     for i in range(ndim):
@@ -583,7 +612,7 @@ cdef bint gather_one(Part* part, object x_, object g_, object slots_):
     if a != b and a < b + size and b < a + size:
         return False  # a step would read what it has written
     part.single = kind == cnp.NPY_FLOAT32
-    part.x, part.g = a, b
+    part.x, part.g, part.slots = a, b, cnp.PyArray_DATA(slots)
     return True
 
 
@@ -642,26 +671,30 @@ def step(self, params, grads, state, *, bint allow_nan=False):
     if not isinstance(state, Memory):
         self._check(params, grads, state)  # raises
     cdef Memory memory = <Memory> state
+    cdef Stepper stepper
     cdef Rule* rule
-    cdef Py_ssize_t i, t, count = len(memory.slots)
+    cdef Py_ssize_t i, t = memory.t, count = memory.count
     cdef bint good = True
     cdef const double* rates
-    if memory.owner is not self:
+    # The stepper and the rates are kept in variables of this call: another thread that steps this state with
+    # another optimizer would take those of the memory away.
+    if memory.owner is self:
+        stepper, numbers = memory.stepper, memory.rates
+    else:
         self._check(params, grads, state)
-        memory.stepper, memory.rates = self._stepper(), self._constant_rates()
-        memory.owner = self
-    numbers = self._rates(memory.t) if memory.rates is None else memory.rates
+        stepper, numbers = self._stepper(), self._constant_rates()
+        memory.stepper, memory.rates, memory.owner = stepper, numbers, self
+    if numbers is None:
+        numbers = self._rates(t)
     rates = <const double*> cnp.PyArray_DATA(numbers)
-    if memory.busy:
-        raise RuntimeError("state: another thread is stepping it")
-    # From here on nobody else's Python runs.
-    if not memory.gather(params, grads):
-        params, grads = self._check(params, grads, state)
+    if not memory.prepare(stepper, t, params, grads):
+        params, grads = self._check(params, grads, state)  # other threads may step meanwhile
         if memory.alone:
             params, grads = params[0], grads[0]
-        if not memory.gather(params, grads):
-            raise TypeError("params, grads: expected arrays of NumPy")
-    rule, t = &memory.stepper.rule, memory.t
+        if not memory.prepare(stepper, t, params, grads):
+            raise TypeError(f"state: expected the state of {type(self).__name__}, got arrays that do not fit")
+    # From here on nobody else's Python runs.
+    rule = &stepper.rule
     memory.busy = True
     with nogil:
         if not allow_nan:
