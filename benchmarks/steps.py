@@ -73,7 +73,7 @@ def cases() -> Iterator[Case]:
             size,
             "torch clip_grad_norm_",
             lambda parameter=parameter: torch.nn.utils.clip_grad_norm_([parameter], 1.0),  # type: ignore[misc]
-            lambda g=g: optlab.clip_by_norm(g, 1.0),  # type: ignore[misc]
+            lambda g=g: optlab.clip_by_norm(g, 1.0, out=g),  # type: ignore[misc]
             1,
         )
     # torch has neither of these: against the same step without a state, its plain descent.

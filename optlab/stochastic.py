@@ -504,7 +504,7 @@ class Nesterov(Optimizer):
         return self.form == "published"
 
 
-def clip_by_norm(g: Arrays, max_norm: float) -> Any:
+def clip_by_norm(g: Arrays, max_norm: float, *, out: Arrays | None = None) -> Any:
     r"""Shorten a gradient that is too long; its direction stays.
 
     .. math::
@@ -517,21 +517,23 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
         The norm is the 2-norm of all entries of all arrays.
     max_norm : float
         The bound c > 0.
+    out : ndarray or sequence of ndarrays, optional
+        Where to write the result, as `g` is; may be `g` itself. Default: new arrays.
 
     Returns
     -------
     ndarray or list of ndarrays
-        Copies. A norm that is infinite or NaN cannot be shortened: such a gradient is returned as it is.
+        `out`, or copies. A norm that is infinite or NaN cannot be shortened: such a gradient stays as it is.
 
     Raises
     ------
-    ValueError
-        A bound that is not positive.
+    ValueError, TypeError
+        A bound that is not positive, arrays that are not of float32 or float64 or do not fit.
 
     Notes
     -----
     The largest entry is taken out before squaring, so that entries of 1e200 are clipped as well. PyTorch's
-    ``clip_grad_norm_`` divides by the norm plus 1e-6 and works in place.
+    ``clip_grad_norm_`` divides by the norm plus 1e-6 and works in place, as ``out=g`` does.
 
     References
     ----------
@@ -545,7 +547,7 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
     array([0.6, 0.8])
     """
     limit = _validation.positive("max_norm", max_norm)
-    arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in _arrays("g", g)]
+    arrays, clipped = _clipping(g, out)
     square = sum(clip.square(a) for a in arrays)
     largest = 1.0
     if math.isnan(square):
@@ -557,18 +559,17 @@ def clip_by_norm(g: Arrays, max_norm: float) -> Any:
         else:
             square = sum(float(np.vdot(u, u)) for u in (a.astype(np.float64) / largest for a in arrays))
     norm = math.sqrt(square)
-    clipped = [np.empty_like(a) for a in arrays]
-    for a, out in zip(arrays, clipped, strict=True):
+    for a, to in zip(arrays, clipped, strict=True):
         if norm <= limit / largest:
-            np.copyto(out, a)
+            np.copyto(to, a)
         elif largest == 1.0:
-            clip.times(a, limit / norm, out)
+            clip.times(a, limit / norm, to)
         else:
-            out[...] = a.astype(np.float64) / largest / norm * limit
-    return clipped[0] if isinstance(g, np.ndarray) else clipped
+            to[...] = a.astype(np.float64) / largest / norm * limit
+    return out if out is not None else clipped[0] if isinstance(g, np.ndarray) else clipped
 
 
-def clip_by_value(g: Arrays, bound: float) -> Any:
+def clip_by_value(g: Arrays, bound: float, *, out: Arrays | None = None) -> Any:
     r"""Cut each entry of a gradient to :math:`[-c, c]`; that turns it, but keeps every sign.
 
     Parameters
@@ -576,16 +577,18 @@ def clip_by_value(g: Arrays, bound: float) -> Any:
     g : ndarray or sequence of ndarrays
     bound : float
         c > 0.
+    out : ndarray or sequence of ndarrays, optional
+        Where to write the result, as `g` is; may be `g` itself. Default: new arrays.
 
     Returns
     -------
     ndarray or list of ndarrays
-        Copies; NaN stays NaN.
+        `out`, or copies; NaN stays NaN.
 
     Raises
     ------
-    ValueError
-        A bound that is not positive.
+    ValueError, TypeError
+        A bound that is not positive, arrays that are not of float32 or float64 or do not fit.
 
     Examples
     --------
@@ -594,11 +597,31 @@ def clip_by_value(g: Arrays, bound: float) -> Any:
     array([1., 1.])
     """
     limit = _validation.positive("bound", bound)
-    arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in _arrays("g", g)]
-    clipped = [np.empty_like(a) for a in arrays]
-    for a, out in zip(arrays, clipped, strict=True):
-        clip.within(a, limit, out)
-    return clipped[0] if isinstance(g, np.ndarray) else clipped
+    arrays, clipped = _clipping(g, out)
+    for a, to in zip(arrays, clipped, strict=True):
+        clip.within(a, limit, to)
+    return out if out is not None else clipped[0] if isinstance(g, np.ndarray) else clipped
+
+
+def _clipping(g: Arrays, out: Arrays | None) -> tuple[list[Array], list[Array]]:
+    """The gradient in C order, and where the result goes."""
+    arrays = [np.require(a, requirements=["C", "A"]) for a in _arrays("g", g)]
+    if out is None:
+        return arrays, [np.empty_like(a) for a in arrays]
+    results = _arrays("out", out)
+    if len(results) != len(arrays) or isinstance(out, np.ndarray) != isinstance(g, np.ndarray):
+        raise ValueError(f"out: expected {len(arrays)} arrays as g has, got {len(results)}")
+    for i, (a, to) in enumerate(zip(arrays, results, strict=True)):
+        if to.shape != a.shape or to.dtype != a.dtype:
+            raise ValueError(
+                f"out[{i}]: expected shape {a.shape} and {a.dtype} as g has, got {to.shape} and {to.dtype}"
+            )
+        if not to.flags.carray:
+            raise ValueError(f"out[{i}]: expected a writeable array in C order")
+        others = arrays[:i] + arrays[i + (a is to) :]
+        if any(np.may_share_memory(other, to) for other in others):
+            raise ValueError(f"out[{i}]: expected memory of its own or g[{i}] itself")
+    return arrays, results
 
 
 def _arrays(name: str, value: Arrays) -> list[Array]:

@@ -572,6 +572,49 @@ def test_clipping_takes_the_norm_of_all_arrays():
     np.testing.assert_allclose(np.concatenate([c.ravel() for c in clipped]), [0.6, 0.8])
 
 
+def test_clipping_in_place():
+    rng = np.random.default_rng(0)
+    for clipping in (optlab.clip_by_norm, optlab.clip_by_value):
+        for scale in (0.01, 10.0, 1e-300, 1e200):
+            g = [scale * rng.standard_normal((2, 3)), scale * rng.standard_normal(4)]
+            expected = clipping(g, 1.0)
+            to = [np.empty((2, 3)), np.empty(4)]
+            assert clipping(g, 1.0, out=to) is to
+            assert clipping(g, 1.0, out=g) is g
+            for a, b, c in zip(expected, to, g, strict=True):
+                np.testing.assert_array_equal(a, b)
+                np.testing.assert_array_equal(a, c)
+        one = np.array([3.0, 4.0])
+        assert clipping(one, 1.0, out=one) is one
+
+
+@pytest.mark.parametrize(
+    ("g", "out", "error", "message"),
+    [
+        (np.ones(3), np.ones(2), ValueError, r"out\[0\]: expected shape \(3,\) and float64"),
+        (np.ones(3), np.ones(3, np.float32), ValueError, r"out\[0\]: expected shape \(3,\) and float64"),
+        (np.ones(3), [np.ones(3)], ValueError, "out: expected 1 arrays"),
+        ([np.ones(3)], [np.ones(3)] * 2, ValueError, "out: expected 1 arrays"),
+        (np.ones(3), np.ones((3, 2))[:, 0], ValueError, r"out\[0\]: expected a writeable array"),
+        (np.ones(3), [1.0], TypeError, "out: expected an array"),
+    ],
+)
+def test_the_place_of_the_result_is_checked(g, out, error, message):
+    for clipping in (optlab.clip_by_norm, optlab.clip_by_value):
+        with pytest.raises(error, match=message):
+            clipping(g, 1.0, out=out)
+
+
+def test_the_place_of_the_result_may_be_the_gradient_but_no_part_of_it():
+    buffer = np.arange(5.0)
+    with pytest.raises(ValueError, match=r"out\[0\]: expected memory of its own"):
+        optlab.clip_by_norm(buffer[:-1], 1.0, out=buffer[1:])
+    a, b = np.ones(3), np.ones(3)
+    with pytest.raises(ValueError, match=r"out\[0\]: expected memory of its own"):
+        optlab.clip_by_value([a, b], 1.0, out=[b, a])
+    np.testing.assert_array_equal(buffer, np.arange(5.0))
+
+
 def test_clipping_leaves_what_cannot_be_shortened():
     first, second = optlab.clip_by_norm([np.array([3.0]), np.array([np.nan])], 1.0)
     assert first.item() == 3
