@@ -43,8 +43,9 @@ def trajectory(
 
     .. math::
 
-        \theta_{t+1} &= \theta_t + \text{step}_t\left(\text{clip}(g_t)\right), \\
-        g_t &= \nabla f(\theta_t) + \sigma \xi_t, \quad \xi_t \sim N(0, I)
+        \theta_{t+1} &= \theta_t + \text{step}_t(\text{clip}(g_t)), \\
+        g_t &= \nabla f(\theta_t) + \sigma \xi_t, \\
+        \xi_t &\sim N(0, I)
 
     The gradient is taken where the optimizer wants it, see `Optimizer.lookahead`. For the problems of
     `optlab.problems` the whole path runs in compiled code; for those of your own, or an optimizer of your own
@@ -95,7 +96,8 @@ def trajectory(
     --------
     >>> import optlab
     >>> bowl = optlab.problems.quadratic(kappa=10.0)
-    >>> path = optlab.trajectory(bowl, optlab.SGD(lr=0.1), [1.0, 1.0], 100_000, every=10, gtol=1e-6)
+    >>> opt = optlab.SGD(lr=0.1)
+    >>> path = optlab.trajectory(bowl, opt, [1, 1], 100_000, every=10, gtol=1e-6)
     >>> path
     History(14 iterations)
     >>> path.nfev[-2:]  # the gradient was small enough after 132 steps

@@ -6,6 +6,7 @@ Directives: ``{claim} ID`` prints a claim with what its test has measured, ``{cl
 
 import functools
 import inspect
+import re
 from html import escape
 from pathlib import Path
 
@@ -66,6 +67,24 @@ class LedgerDirective(SphinxDirective):
         self.env.note_dependency(str(ledger.BOOK / "claims.yml"))
         self.env.metadata[self.env.docname]["claim-ledger"] = True
         return [claim_ledger()]
+
+
+class Punctuation(SphinxPostTransform):
+    """A full stop or comma stays on the line of the formula before it."""
+
+    default_priority = 700
+    formats = ("html",)
+
+    def run(self):
+        for formula in list(self.document.findall(nodes.math)):
+            place = formula.parent.index(formula) + 1
+            text = formula.parent[place] if place < len(formula.parent) else None
+            marks = re.match(r"[.,;:!?)]+", text) if isinstance(text, nodes.Text) else None
+            if marks is None:
+                continue
+            whole = nodes.inline("", "", classes=["punctuated"])
+            formula.parent[place - 1 : place + 1] = [whole, nodes.Text(text[marks.end() :])]
+            whole += [formula, nodes.Text(marks[0])]
 
 
 class ChapterListDirective(SphinxDirective):
@@ -245,6 +264,7 @@ def setup(app):
     app.add_directive("claim-ledger", LedgerDirective)
     app.add_directive("chapter-list", ChapterListDirective)
     app.add_post_transform(Ledger)
+    app.add_post_transform(Punctuation)
     app.connect("builder-inited", check_claims)
     app.connect("env-before-read-docs", prepare)
     app.connect("env-purge-doc", forget_page)
