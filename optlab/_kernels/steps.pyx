@@ -70,22 +70,24 @@ cdef CVOID momentum(Py_ssize_t n, const double* hyper, const double* rates, Py_s
             x[i] -= lr * u
 
 
-cdef CVOID nesterov(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
-                    floating* x, const floating* g, floating* v) noexcept nogil:
+cdef CVOID pytorch_nesterov(Py_ssize_t n, floating lr, floating a, floating* x, const floating* g,
+                            floating* v) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating u
+    for i in range(n):
+        u = a * v[i] + g[i]
+        v[i] = u
+        x[i] -= lr * (g[i] + a * u)
+
+
+cdef void nesterov(Py_ssize_t n, const double* hyper, const double* rates, Py_ssize_t t, double* scalars,
+                   floating* x, const floating* g, floating* v) noexcept nogil:
     """`momentum` with g taken at x + a v; as in PyTorch, where x is that point: v <- a v + g,
     x <- x - lr (g + a v)."""
-    cdef Py_ssize_t i
-    cdef floating lr = <floating> rates[0], a = <floating> rates[1], u
     if hyper[0] == 0:
-        for i in range(n):
-            u = a * v[i] - lr * g[i]
-            v[i] = u
-            x[i] += u
+        momentum(n, hyper, rates, t, scalars, x, g, v)
     else:
-        for i in range(n):
-            u = a * v[i] + g[i]
-            v[i] = u
-            x[i] -= lr * (g[i] + a * u)
+        pytorch_nesterov(n, <floating> rates[0], <floating> rates[1], x, g, v)
 
 
 cdef CVOID ahead(Py_ssize_t n, floating a, const floating* x, const floating* v, floating* at) noexcept nogil:
