@@ -89,8 +89,12 @@ def test_each_claim_leads_to_its_test(chapter, site, open_page):
     links = page.locator(".claim .claim-test a")
     addresses = links.evaluate_all("(links) => links.map((a) => [a.href, a.textContent])")
     assert bool(addresses) == (chapter.removesuffix(".html") in {c.name for c in ledger.chapters() if c.done})
+    sources = {}  # one for each file: on an open page the browser only moves to the line
     for address, name in addresses:
-        target = open_page(address).page.locator(".test-source span:target")
+        file = address.partition("#")[0]
+        source = sources.get(file) or sources.setdefault(file, open_page(address).page)
+        source.goto(address)
+        target = source.locator(".test-source span:target")
         shown = target.evaluate("(line) => [line.textContent, line.nextElementSibling.textContent]")
         assert re.search(rf"^def {name}\(|pytest\.mark\.claim", "".join(shown))
 
