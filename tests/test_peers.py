@@ -1,4 +1,4 @@
-"""The named forms are those of PyTorch and Keras: 50 steps beside trajectories that those have made.
+"""50 steps of every form: those of PyTorch and Keras beside trajectories that these have made.
 
 ``data/make_trajectories.py`` is the script that made them. Where torch is installed, it makes them again.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data import make_trajectories as script
+from optimizers import OPTIMIZERS
 
 import optlab
 
@@ -75,6 +76,19 @@ def path(opt, problem):
         opt.step(x, grad(opt.lookahead(x, state), t), state)
         points.append(x.copy())
     return np.array(points)
+
+
+@pytest.mark.parametrize("problem", list(script.PROBLEMS))
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_a_form_is_that_of_its_equations(name, problem):
+    """The published ones too, from the slow steps."""
+    row, (grad, x) = OPTIMIZERS[name], script.PROBLEMS[problem]()
+    points, memory = [x], {}
+    for t in range(script.STEPS):
+        at = x if row.look is None else row.look(x, memory)
+        x = row.step(x, grad(at, t), memory)
+        points.append(x)
+    np.testing.assert_allclose(path(row.opt, problem), points, rtol=1e-9, atol=1e-9)
 
 
 def difference(a, b):
