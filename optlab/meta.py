@@ -83,5 +83,8 @@ class Switch(Optimizer):
         first, second = self.first._constant_rates(), self.second._constant_rates()
         return None if first is None or second is None else np.concatenate([first, second])
 
+    def _looks(self) -> bool:
+        return self.first._looks() or self.second._looks()
+
     def _stepper(self) -> kernels.Stepper:
         return kernels.Switch(self.first._stepper(), self.second._stepper(), self.at)

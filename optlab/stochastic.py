@@ -262,11 +262,10 @@ class Optimizer:
         ValueError, TypeError
             From those forms: shapes, dtypes, numbers of arrays that do not fit.
         """
-        stepper = self._stepper()
-        if not stepper.looks:
+        if not self._looks():
             return params
         arrays, _ = self._check(params, params, state)
-        rates = self._rates(state.t)
+        stepper, rates = self._stepper(), self._rates(state.t)
         ahead = [np.empty_like(a) for a in arrays]
         for x, slots, at in zip(arrays, state.slots, ahead, strict=True):
             stepper.lookahead(x, slots, rates, state.t, at)
