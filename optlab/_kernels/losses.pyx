@@ -233,6 +233,7 @@ cdef IVOID shifted(bint keep, Py_ssize_t rows, Py_ssize_t n, const floating* z, 
     """
     cdef Py_ssize_t i, j, end
     cdef double others = 0, ones = 0
+    cdef double sums[4]
     if n >= SHORT:
         largest(n, z, tops)
         if keep:
@@ -253,9 +254,11 @@ cdef IVOID shifted(bint keep, Py_ssize_t rows, Py_ssize_t n, const floating* z, 
     for i in range(rows):
         others = ones = 0
         if n < LANES:
-            for j in range(i * n, i * n + n):
-                others += 0 if e[j] == 1 else e[j]
-                ones += 1 if e[j] == 1 else 0
+            sums[0] = sums[1] = sums[2] = sums[3] = 0  # shorter sums round less
+            for j in range(n):
+                sums[j & 3] += 0 if e[i * n + j] == 1 else e[i * n + j]
+                ones += 1 if e[i * n + j] == 1 else 0
+            others = (sums[0] + sums[1]) + (sums[2] + sums[3])
         else:
             add_up(n, e + i * n, &others, &ones)
         rests[i] = ones - 1 + others
