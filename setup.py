@@ -28,9 +28,10 @@ exact_args = compile_args
 if sys.platform != "win32":
     exact_args = [*compile_args, "-fno-associative-math", "-ffp-contract=off", "-fno-tree-slp-vectorize"]
 
-# Losses: the exponential is a sum of parts whose order matters. Functions that only add say so themselves.
+# Losses: the exponential is a sum of parts whose order matters; norms: a mean is kept in two parts. Functions
+# that only add say so themselves.
 ordered_args = compile_args if sys.platform == "win32" else [*compile_args, "-fno-associative-math"]
-special = {"steps": exact_args, "surfaces": exact_args, "losses": ordered_args}
+special = {"steps": exact_args, "surfaces": exact_args, "losses": ordered_args, "norms": ordered_args}
 
 extensions = [
     Extension(

@@ -517,3 +517,171 @@ def softmax_mse(Z, T):
 
 def mse(Y, T):
     return sum(0.5 * sum((y - t) ** 2) for y, t in zip(Y, T, strict=True)) / len(Y)
+
+
+# Normalizations: step by step, in any real or complex type. Statistics keep the axes they are taken over.
+
+
+def blocks(kind, x, groups=None, last=None):
+    """x in a shape in which certain axes share a mean and a variance, and these axes."""
+    if kind == "batch":
+        return x, (0, *range(2, x.ndim))
+    if kind == "layer":
+        return x, tuple(range(1 if last is None else x.ndim - last, x.ndim))
+    if kind == "instance":
+        return x, tuple(range(2, x.ndim))
+    n, c, *rest = x.shape
+    return x.reshape(n, groups, c // groups, *rest), tuple(range(2, x.ndim + 1))
+
+
+def along(parameter, x, last=None):
+    """One number per channel, or one per element, in a shape that is multiplied with x."""
+    if parameter.ndim == 1 and last is None:
+        return parameter.reshape(-1, *[1] * (x.ndim - 2))
+    return parameter
+
+
+def statistics(kind, x, **where):
+    b, axes = blocks(kind, x, **where)
+    mu = b.mean(axes, keepdims=True)
+    return mu, ((b - mu) ** 2).mean(axes, keepdims=True)
+
+
+def x_hat(kind, x, eps, **where):
+    mu, var = statistics(kind, x, **where)
+    return ((blocks(kind, x, **where)[0] - mu) / np.sqrt(var + eps)).reshape(x.shape)
+
+
+def norm(kind, x, gamma, beta, eps, last=None, groups=None):
+    y = x_hat(kind, x, eps, last=last, groups=groups)
+    if gamma is not None:
+        y = along(gamma, x, last) * y
+    return y if beta is None else y + along(beta, x, last)
+
+
+def norm_backward(kind, dy, x, gamma, eps, last=None, groups=None):
+    """The gradients of x, gamma and beta, the latter in the shape of gamma (per element, if that is None)."""
+    normalized = x_hat(kind, x, eps, last=last, groups=groups)
+    d_x_hat = dy if gamma is None else along(gamma, x, last) * dy
+    shared = tuple(range(1 if last is None else x.ndim - last))
+    if gamma is not None and gamma.ndim == 1 and last is None:
+        shared += tuple(range(2, x.ndim))
+    d_beta = dy.sum(shared)
+    d_gamma = (dy * normalized).sum(shared)
+    b, axes = blocks(kind, x, last=last, groups=groups)
+    d = d_x_hat.reshape(b.shape)
+    m = np.prod([b.shape[axis] for axis in axes], dtype=int)
+    mu, var = statistics(kind, x, last=last, groups=groups)
+    d_mu = (-d / np.sqrt(var + eps)).sum(axes, keepdims=True)
+    d_var = (-0.5 * (b - mu) / (var + eps) ** 1.5 * d).sum(axes, keepdims=True)
+    d_x = d / np.sqrt(var + eps) + d_mu / m + 2 / m * (b - mu) * d_var
+    return d_x.reshape(x.shape), d_gamma, d_beta
+
+
+def renorm_corrections(x, mean, var, eps, r_max, d_max):
+    """r and d of each channel."""
+    mu_B, var_B = (s.reshape(-1) for s in statistics("batch", x))
+    sigma_B, sigma = np.sqrt(var_B + eps), np.sqrt(var + eps)
+    return np.clip(sigma_B / sigma, 1 / r_max, r_max), np.clip((mu_B - mean) / sigma, -d_max, d_max)
+
+
+def batch_renorm(x, gamma, beta, r, d, eps):
+    renormalized = along(r, x) * x_hat("batch", x, eps) + along(d, x)
+    return along(gamma, x) * renormalized + along(beta, x)
+
+
+def batch_renorm_backward(dy, x, gamma, r, d, eps):
+    axes = (0, *range(2, x.ndim))
+    mu, var = statistics("batch", x)
+    sigma, r, m = np.sqrt(var + eps), along(r, x), x.size // x.shape[1]
+    d_x_hat = along(gamma, x) * dy
+    d_sigma = (d_x_hat * (x - mu) * -r / sigma**2).sum(axes, keepdims=True)
+    d_mu = (d_x_hat * -r / sigma).sum(axes, keepdims=True)
+    d_x = d_x_hat * r / sigma + d_sigma * (x - mu) / (m * sigma) + d_mu / m
+    shared = axes if gamma.ndim == 1 else 0
+    renormalized = r * (x - mu) / sigma + along(d, x)
+    return d_x, (dy * renormalized).sum(shared), dy.sum(shared)
+
+
+def units(v, axis):
+    """One row for each unit."""
+    return np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1)
+
+
+def weight_norm(v, g, axis):
+    shape = np.moveaxis(v, axis, 0).shape
+    w = np.array([g_k * v_k / np.sqrt(sum(v_k**2)) for v_k, g_k in zip(units(v, axis), g, strict=True)])
+    return np.moveaxis(w.reshape(shape), 0, axis)
+
+
+def weight_norm_backward(dw, v, g, axis):
+    shape = np.moveaxis(v, axis, 0).shape
+    dv, dg = [], []
+    for dw_k, v_k, g_k in zip(units(dw, axis), units(v, axis), g, strict=True):
+        length = np.sqrt(sum(v_k**2))
+        dg.append(dw_k @ v_k / length)
+        dv.append(g_k / length * dw_k - g_k * dg[-1] / length**2 * v_k)
+    return np.moveaxis(np.array(dv).reshape(shape), 0, axis), np.array(dg)
+
+
+def power_iteration(W, u, rounds):
+    """u, v and the estimate of the largest singular value."""
+    for _ in range(rounds):
+        v = W.T @ u / np.sqrt(sum((W.T @ u) ** 2))
+        u = W @ v / np.sqrt(sum((W @ v) ** 2))
+    return u, v, u @ W @ v
+
+
+def spectral_norm_backward(dy, W, u, v):
+    """Equation (12) of Miyato et al., with dy in place of the mean of outer products."""
+    sigma = u @ W @ v
+    return (dy - np.sum(dy * W / sigma) * np.outer(u, v)) / sigma
+
+
+def pca_whitening(X, ddof=0):
+    """By the eigenvectors of the covariance matrix, largest variance first; all directions vary."""
+    centered = X - X.mean(0)
+    variances, U = np.linalg.eigh(centered.T @ centered / (len(X) - ddof))
+    return (centered @ U / np.sqrt(variances))[:, ::-1]
+
+
+# Layers of networks: the output for a batch, in any real or complex type; samples one by one.
+
+
+def dense(x, W, b=0.0):
+    return np.array([row @ W for row in x]) + b
+
+
+def convolution(x, W, b, stride=1, padding=0):
+    k = W.shape[-1]
+    framed = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    rows, cols = ((n - k) // stride + 1 for n in framed.shape[2:])
+    y = np.empty((len(x), len(W), rows, cols), np.result_type(x, W, b))
+    for n, o, p, q in np.ndindex(y.shape):
+        window = framed[n, :, p * stride : p * stride + k, q * stride : q * stride + k]
+        y[n, o, p, q] = np.sum(W[o] * window) + b[o]
+    return y
+
+
+def relu(x):
+    return np.where(x.real > 0, x, 0)
+
+
+def maxout(x, pieces):
+    neighbors = x.reshape(len(x), -1, pieces, *x.shape[2:])
+    largest = neighbors.real.argmax(2)[:, :, None]
+    return np.take_along_axis(neighbors, largest, 2)[:, :, 0]
+
+
+def recurrent(x, W, U, b, lengths, gamma=None, eps=1e-5):
+    """b is added last: it is the beta of layer norm if there is a gamma."""
+    y = []
+    for sequence, length in zip(x, lengths, strict=True):
+        h, states = np.zeros(len(U)), []
+        for t, x_t in enumerate(sequence):
+            if t < length:
+                a = x_t @ W + h @ U
+                h = np.tanh(a + b if gamma is None else norm("layer", a[None], gamma, b, eps)[0])
+            states.append(h)
+        y.append(states)
+    return np.array(y)

@@ -1,0 +1,1423 @@
+"""Normalization, forward and backward: every number less the mean of its set, divided by the set's deviation.
+
+A set is a row of memory (layer, instance, group norm) or a channel across all samples (batch norm). x has the
+shape (samples, channels, length); arrays are float32 or float64 in C order. The caller has checked them.
+
+Statistics keep their accuracy wherever the mean lies. The first sum gives a number near the mean, the center,
+which a float can hold; the second takes x - center, which rounds by no more than the last place of itself, and
+gives what is left of the mean, the offset, and the variance. Longer sets are cut into parts, which are merged
+in double. Where squares over- or underflow, and only there, a set is taken again in scaled doubles.
+
+    mean = center + offset,   deviation = sqrt(var + eps),   x_hat = (x - center) rate - offset rate
+
+with rate = 1 / deviation. What is written is apart from what is read.
+
+This file is compiled without -fassociative-math, which would add center and offset again. Functions that return
+SUMS may add in any order.
+"""
+
+import numpy as np
+
+cimport numpy as cnp
+from cython cimport floating
+from libc.math cimport fabs, frexp, ldexp, sqrt
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from ._clones cimport CVOID, IVOID
+
+cnp.import_array()
+
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define OPTLAB_APART __restrict
+    #else
+    #define OPTLAB_APART __restrict__
+    #endif
+    #if defined(__GNUC__) && !defined(__clang__) && !defined(OPTLAB_CHECKED)
+    #define OPTLAB_SUMS OPTLAB_CLONES __attribute__((optimize("associative-math"))) void
+    #else
+    #define OPTLAB_SUMS OPTLAB_CLONES void
+    #endif
+    """
+    # Pointers to memory that nothing else in the function points to.
+    ctypedef float* apart32 "float* OPTLAB_APART"
+    ctypedef double* apart64 "double* OPTLAB_APART"
+    ctypedef void SUMS "OPTLAB_SUMS"
+
+ctypedef fused apart:
+    apart32
+    apart64
+
+cdef enum:
+    PART = 4096     # numbers of a row that are summed in its dtype
+    LONG = 512      # numbers from which on sums side by side pay
+    ROWS = 16       # rows that are normalized together
+    BLOCK = 16      # rows whose column sums are taken in registers
+    TILE = 256      # columns of a block on the stack
+    FLUSH = 64      # rows whose products are summed in the dtype of x
+    FAST = 1 << 18  # bytes that surely stay in the cache
+    SHORT = 16      # shorter stretches of a channel are columns
+
+cdef struct Sets:
+    # One number for each set; mean = center + offset.
+    double* center
+    double* offset
+    double* var
+    double* rate
+
+
+# A set at a time -------------------------------------------------------------------------------------------
+
+cdef SUMS near_means(Py_ssize_t rows, Py_ssize_t n, const floating* x, apart centers) noexcept nogil:
+    """centers ~ means of rows of n; four sums side by side, if there is enough to sum."""
+    cdef Py_ssize_t r, i, q = n // 64 * 16 if n >= LONG else 0
+    cdef floating s, s1, s2, s3, one, share = <floating> 1 / <floating> n
+    for r in range(rows):
+        one = x[0]  # of equal numbers, each is the mean
+        s = s1 = s2 = s3 = 0
+        for i in range(q):
+            s += x[i] - one
+            s1 += x[q + i] - one
+            s2 += x[2 * q + i] - one
+            s3 += x[3 * q + i] - one
+        for i in range(4 * q, n):
+            s += x[i] - one
+        centers[r] = one + ((s + s1) + (s2 + s3)) * share
+        x += n
+
+
+cdef SUMS deviations(Py_ssize_t rows, Py_ssize_t n, const floating* x, const floating* centers, apart64 first,
+                     apart64 second) noexcept nogil:
+    """first = sum (x - center), second = sum (x - center)^2 of rows of n."""
+    cdef Py_ssize_t r, i, q = n // 64 * 16 if n >= LONG else 0
+    cdef floating c, d, s, s1, s2, s3, t, t1, t2, t3
+    for r in range(rows):
+        c = centers[r]
+        s = s1 = s2 = s3 = t = t1 = t2 = t3 = 0
+        for i in range(q):
+            d = x[i] - c
+            s += d
+            t += d * d
+            d = x[q + i] - c
+            s1 += d
+            t1 += d * d
+            d = x[2 * q + i] - c
+            s2 += d
+            t2 += d * d
+            d = x[3 * q + i] - c
+            s3 += d
+            t3 += d * d
+        for i in range(4 * q, n):
+            d = x[i] - c
+            s += d
+            t += d * d
+        first[r] = (s + s1) + (s2 + s3)
+        second[r] = (t + t1) + (t2 + t3)
+        x += n
+
+
+cdef inline void moments(Py_ssize_t rows, Py_ssize_t n, const floating* x, floating* centers, double* first,
+                         double* second) noexcept nogil:
+    """Of rows of n: a center near the mean, and the sums of the deviations from it and of their squares."""
+    if floating is float:
+        near_means(rows, n, x, <apart32> centers)
+    else:
+        near_means(rows, n, x, <apart64> centers)
+    deviations(rows, n, x, centers, <apart64> first, <apart64> second)
+
+
+cdef CVOID merge(Py_ssize_t before, Py_ssize_t n, const floating* center, const double* first,
+                 const double* second, double* base, double* offset, double* square) noexcept nogil:
+    """Add n numbers to `before`: the mean is base + offset, square = sum (x - mean)^2 (Chan et al. 1982)."""
+    cdef double e, delta
+    if before == 0:
+        base[0] = center[0]
+        offset[0] = first[0] / n
+        square[0] = second[0] - first[0] * offset[0]
+        return
+    e = (<double> center[0] - base[0]) + first[0] / n
+    delta = e - offset[0]
+    offset[0] += delta * (<double> n / (before + n))
+    square[0] += second[0] - first[0] * (first[0] / n)
+    square[0] += delta * delta * (<double> before * n / (before + n))
+
+
+cdef inline bint plain(floating x, double var, double eps) noexcept nogil:
+    """Whether squares neither over- nor underflowed, as far as it matters; x only says the dtype."""
+    if floating is float:
+        return var <= 1e30 and (var >= 1e-28 or eps >= 1e-20)
+    else:
+        return var <= 1e280 and (var >= 1e-270 or eps >= 1e-262)
+
+
+cdef inline bint moderate(floating x, double rate) noexcept nogil:
+    """Whether products with the rate stay in range; x only says the dtype."""
+    if floating is float:
+        return 1e-15 < rate < 1e15
+    else:
+        return 1e-140 < rate < 1e140
+
+
+cdef CVOID settle(floating x, Py_ssize_t sets, Py_ssize_t n, const double* base, const double* offset,
+                  const double* square, double eps, apart64 center, apart64 rest, apart64 var,
+                  apart64 rate) noexcept nogil:
+    """Statistics from sums; x only says the dtype. The center is what the dtype can hold of the mean."""
+    cdef Py_ssize_t k
+    cdef double c, v, share = 1.0 / n
+    for k in range(sets):
+        c = <floating> (base[k] + offset[k])
+        v = square[k] * share
+        v = 0 if v < 0 else v
+        center[k] = c
+        rest[k] = (base[k] - c) + offset[k]
+        var[k] = v
+        rate[k] = 1 / sqrt(v + eps)
+
+
+cdef void scaled(Py_ssize_t pieces, Py_ssize_t step, Py_ssize_t n, const floating* x, double eps, Sets* sets,
+                 Py_ssize_t at) noexcept nogil:
+    """The statistics of pieces of n numbers, `step` apart, by doubles around 1."""
+    cdef Py_ssize_t i, j, count = pieces * n
+    cdef double top = 0, mean = 0, first = 0, second = 0, d, scale, var, share
+    cdef int exponent = 0
+    for i in range(pieces):
+        for j in range(n):
+            d = fabs(<double> x[i * step + j])
+            top = top if d <= top else d  # NaN is taken
+    if top != 0 and top - top == 0:
+        frexp(top, &exponent)
+    exponent = max(min(-exponent, 1000), -1000)
+    scale = ldexp(1.0, exponent)
+    for i in range(pieces):
+        for j in range(n):
+            mean += (x[i * step + j] * scale - x[0] * scale) / count
+    mean += x[0] * scale
+    for i in range(pieces):
+        for j in range(n):
+            d = x[i * step + j] * scale - mean
+            first += d
+            second += d * d
+    mean += first / count
+    var = (second - first * (first / count)) / count
+    var = 0 if var < 0 else var
+    share = ldexp(ldexp(eps, exponent), exponent)
+    d = mean / scale
+    sets.center[at] = <floating> d
+    sets.offset[at] = d - sets.center[at]
+    sets.var[at] = ldexp(ldexp(var, -exponent), -exponent)
+    # In these units eps may be beyond all bounds, then the variance does not count, or nothing.
+    sets.rate[at] = 1 / sqrt(eps) if var == 0 or share > 1e300 else scale / sqrt(var + share)
+
+
+cdef void write_scaled(Py_ssize_t n, const floating* x, double mean, double rate, double gamma, double beta,
+                       floating* y) noexcept nogil:
+    """In doubles, where a difference or a product may leave the range of the dtype."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = <floating> (((0.5 * x[i] - 0.5 * mean) * rate * 2) * gamma + beta)
+
+
+# Rows ------------------------------------------------------------------------------------------------------
+
+cdef void long_row(Py_ssize_t n, const floating* x, double eps, Sets* sets, Py_ssize_t r) noexcept nogil:
+    """The statistics of a row in parts."""
+    cdef Py_ssize_t i, end
+    cdef floating c = 0
+    cdef double first, second, base, offset, square
+    for i in range(0, n, 4096):  # PART
+        end = min(PART, n - i)
+        moments(1, end, x + i, &c, &first, &second)
+        merge(i, end, &c, &first, &second, &base, &offset, &square)
+    settle(c, 1, n, &base, &offset, &square, eps, <apart64> (sets.center + r), <apart64> (sets.offset + r),
+           <apart64> (sets.var + r), <apart64> (sets.rate + r))
+
+
+cdef IVOID write_row(Py_ssize_t n, Py_ssize_t each, Py_ssize_t at, const floating* x, const floating* gamma,
+                     const floating* beta, double center, double offset, double rate, apart y) noexcept nogil:
+    """y = gamma x_hat + beta."""
+    cdef Py_ssize_t i, j
+    cdef floating c = <floating> center, a, b
+    cdef double g
+    if each == 1 and gamma != NULL:
+        a = <floating> rate
+        b = <floating> (-offset * rate)
+        for i in range(n):
+            y[i] = ((x[i] - c) * a + b) * gamma[at + i] + beta[at + i]
+    else:
+        for j in range(n // each):
+            g = rate * (1 if gamma == NULL else gamma[at + j])
+            a = <floating> g
+            b = <floating> ((0 if beta == NULL else <double> beta[at + j]) - offset * g)
+            for i in range(j * each, j * each + each):
+                y[i] = (x[i] - c) * a + b
+
+
+cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each, const floating* x,
+                        const floating* gamma, const floating* beta, double eps, Sets* sets,
+                        apart y) noexcept nogil:
+    """y = gamma x_hat + beta; each row of n is a set. Every gamma belongs to `each` numbers of a row, and
+    the gammas start again after `period` rows. None: gamma = beta = NULL and each = n.
+
+    A few rows go through each step together, as none of them waits for the others.
+    """
+    cdef Py_ssize_t r, k, i, j, at, count, together = max(1, min(ROWS, PART // n)), gammas = n // each
+    cdef floating c[ROWS]
+    cdef double first[ROWS]
+    cdef double second[ROWS]
+    cdef double offset, var, share = 1.0 / n
+    cdef apart64 centers = <apart64> sets.center
+    cdef apart64 offsets = <apart64> sets.offset
+    cdef apart64 vars_ = <apart64> sets.var
+    cdef apart64 rates = <apart64> sets.rate
+    r = 0
+    while r < rows:
+        count = min(together, rows - r)
+        if n <= PART:
+            moments(count, n, x, c, first, second)
+            for k in range(count):
+                offset = first[k] * share
+                var = second[k] * share - offset * offset
+                var = 0 if var < 0 else var
+                centers[r + k] = c[k]
+                offsets[r + k] = offset
+                vars_[r + k] = var
+                rates[r + k] = 1 / sqrt(var + eps)
+        else:
+            long_row(n, x, eps, sets, r)
+        for k in range(r, r + count):
+            at = k % period * gammas if period > 1 else 0
+            if plain(c[0], vars_[k], eps):
+                write_row(n, each, at, x, gamma, beta, centers[k], offsets[k], rates[k], y)
+            else:
+                scaled(1, 0, n, x, eps, sets, k)
+                for j in range(gammas):
+                    write_scaled(each, x + j * each, sets.center[k] + sets.offset[k], sets.rate[k],
+                                 1 if gamma == NULL else gamma[at + j], 0 if beta == NULL else beta[at + j],
+                                 <floating*> y + j * each)
+            x += n
+            y += n
+        r += count
+
+
+cdef SUMS row_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
+                       const floating* c, const floating* rate, const floating* shift, apart s, apart t, apart dgamma,
+                       apart dbeta) noexcept nogil:
+    """s = sum v, t = sum v x_hat with v = gamma dy; dgamma += dy x_hat, dbeta += dy."""
+    cdef Py_ssize_t i
+    cdef floating mean = c[0], scale = rate[0], off = shift[0], u, sum_v = 0, sum_vu = 0
+    for i in range(n):
+        u = dy[i] * ((x[i] - mean) * scale + off)
+        sum_v += dy[i] * gamma[i]
+        sum_vu += u * gamma[i]
+        dgamma[i] += u
+        dbeta[i] += dy[i]
+    s[0], t[0] = sum_v, sum_vu
+
+
+cdef SUMS four_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
+                        const floating* c_, const floating* rate_, const floating* shift_, apart s_, apart t_,
+                        apart dgamma, apart dbeta) noexcept nogil:
+    """The same of four rows: gamma, dgamma and dbeta are read once."""
+    cdef Py_ssize_t i
+    cdef int k
+    cdef floating c[4]
+    cdef floating rate[4]
+    cdef floating shift[4]
+    cdef floating s[4]
+    cdef floating t[4]
+    cdef floating g, u, v, p, q
+    for k in range(4):
+        c[k], rate[k], shift[k] = c_[k], rate_[k], shift_[k]
+        s[k] = t[k] = 0
+    for i in range(n):
+        g = gamma[i]
+        p = q = 0
+        for k in range(4):
+            v = dy[k * n + i]
+            u = v * ((x[k * n + i] - c[k]) * rate[k] + shift[k])
+            s[k] += v * g
+            t[k] += u * g
+            p += u
+            q += v
+        dgamma[i] += p
+        dbeta[i] += q
+    for k in range(4):
+        s_[k], t_[k] = s[k], t[k]
+
+
+cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
+                          const floating* c_, const floating* rate_, const floating* b_, const floating* d_,
+                          apart dx) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int k
+    cdef floating c[4]
+    cdef floating rate[4]
+    cdef floating b[4]
+    cdef floating d[4]
+    cdef floating g
+    for k in range(count):
+        c[k], rate[k], b[k], d[k] = c_[k], rate_[k], b_[k], d_[k]
+    for i in range(n):
+        g = gamma[i]
+        for k in range(count):
+            dx[k * n + i] = dy[k * n + i] * g * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
+
+
+cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
+                          const floating* c, const floating* rate, const floating* b, const floating* d,
+                          apart dx) noexcept nogil:
+    """Of four rows, or one: dx = gamma dy rate + (x - c) b + d."""
+    if count == 4:
+        some_gradients(4, n, x, dy, gamma, c, rate, b, d, dx)
+    else:
+        some_gradients(1, n, x, dy, gamma, c, rate, b, d, dx)
+
+
+cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
+                        const Sets* sets, Py_ssize_t at, floating* dx, floating* dgamma, floating* dbeta) noexcept nogil:
+    """Four rows, or one, with a gamma for each number."""
+    cdef floating c[4]
+    cdef floating rate[4]
+    cdef floating shift[4]
+    cdef floating s[4]
+    cdef floating t[4]
+    cdef int k
+    for k in range(count):
+        c[k] = <floating> sets.center[at + k]
+        rate[k] = <floating> sets.rate[at + k]
+        shift[k] = <floating> (-sets.offset[at + k] * sets.rate[at + k])
+    if floating is float:
+        if count == 4:
+            four_products(n, x, dy, gamma, c, rate, shift, <apart32> s, <apart32> t, <apart32> dgamma,
+                          <apart32> dbeta)
+        else:
+            row_products(n, x, dy, gamma, c, rate, shift, <apart32> s, <apart32> t, <apart32> dgamma,
+                         <apart32> dbeta)
+    else:
+        if count == 4:
+            four_products(n, x, dy, gamma, c, rate, shift, <apart64> s, <apart64> t, <apart64> dgamma,
+                          <apart64> dbeta)
+        else:
+            row_products(n, x, dy, gamma, c, rate, shift, <apart64> s, <apart64> t, <apart64> dgamma,
+                         <apart64> dbeta)
+    for k in range(count):
+        t[k] *= -rate[k] / <floating> n
+        s[k] = t[k] * shift[k] - s[k] * (rate[k] / <floating> n)
+        t[k] *= rate[k]
+    if floating is float:
+        rows_gradients(count, n, x, dy, gamma, c, rate, t, s, <apart32> dx)
+    else:
+        rows_gradients(count, n, x, dy, gamma, c, rate, t, s, <apart64> dx)
+
+
+cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating c, floating rate, floating shift,
+                   double* first, double* second) noexcept nogil:
+    """first = sum dy, second = sum dy x_hat; four sums side by side."""
+    cdef Py_ssize_t i, q = n // 64 * 16 if n >= LONG else 0
+    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0
+    for i in range(q):
+        s0 += dy[i]
+        s1 += dy[q + i]
+        s2 += dy[2 * q + i]
+        s3 += dy[3 * q + i]
+        t0 += dy[i] * ((x[i] - c) * rate + shift)
+        t1 += dy[q + i] * ((x[q + i] - c) * rate + shift)
+        t2 += dy[2 * q + i] * ((x[2 * q + i] - c) * rate + shift)
+        t3 += dy[3 * q + i] * ((x[3 * q + i] - c) * rate + shift)
+    for i in range(4 * q, n):
+        s0 += dy[i]
+        t0 += dy[i] * ((x[i] - c) * rate + shift)
+    first[0] = (s0 + s1) + (s2 + s3)
+    second[0] = (t0 + t1) + (t2 + t3)
+
+
+cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const floating* dy, const floating* gamma,
+                     double mean, double rate, floating* dx, double* dgamma, double* dbeta) noexcept nogil:
+    """A row in doubles, where a product may leave the range of the dtype."""
+    cdef Py_ssize_t i
+    cdef double s = 0, t = 0, u, v, g
+    for i in range(n):
+        u = (0.5 * x[i] - 0.5 * mean) * rate * 2
+        v = dy[i]
+        g = 1 if gamma == NULL else gamma[i // each]
+        s += v * g
+        t += v * g * u
+        if dgamma != NULL:
+            dgamma[i // each] += v * u
+            dbeta[i // each] += v
+    s /= n
+    t /= n
+    for i in range(n):
+        u = (0.5 * x[i] - 0.5 * mean) * rate * 2
+        g = 1 if gamma == NULL else gamma[i // each]
+        dx[i] = <floating> ((dy[i] * g - s - u * t) * rate) if n > 1 else 0
+
+
+cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each, const floating* x,
+                         const floating* dy, const floating* gamma, const Sets* sets, apart dx,
+                         apart some_gamma, apart some_beta, apart64 dgamma, apart64 dbeta) noexcept nogil:
+    """Of each row, with v = dL/dx_hat = gamma dy:
+
+        dx = rate (v - mean(v) - x_hat mean(v x_hat)),   dgamma += dy x_hat,   dbeta += dy
+
+    For a gamma for each number, some_gamma and some_beta are zeros of the length of gamma; they are added to
+    dgamma and dbeta now and then. Without gamma, dgamma and dbeta are NULL.
+    """
+    cdef Py_ssize_t r = 0, i, j, k, end, at, count, since = 0, gammas = n // each, total = gammas * period
+    cdef floating c, rate, shift, a, g
+    cdef double first, second, s, t, part, other
+    while r < rows:
+        count = 1
+        at = r % period * gammas if period > 1 else 0
+        c = <floating> sets.center[r]
+        if n == 1 or not moderate(c, sets.rate[r]):
+            row_scaled(n, each, x, dy, NULL if gamma == NULL else gamma + at, sets.center[r] + sets.offset[r],
+                       sets.rate[r], <floating*> dx, NULL if gamma == NULL else <double*> dgamma + at,
+                       NULL if gamma == NULL else <double*> dbeta + at)
+        elif each == 1 and gamma != NULL:
+            if period == 1 and rows - r >= 4 and moderate(c, sets.rate[r + 1]) \
+                    and moderate(c, sets.rate[r + 2]) and moderate(c, sets.rate[r + 3]):
+                count = 4
+                rows_together(4, n, x, dy, gamma, sets, r, <floating*> dx, <floating*> some_gamma, <floating*> some_beta)
+            else:
+                rows_together(1, n, x, dy, gamma + at, sets, r, <floating*> dx, <floating*> some_gamma + at,
+                              <floating*> some_beta + at)
+            since += count
+            if since >= FLUSH * period or r + count >= rows:
+                since = 0
+                for i in range(total):
+                    dgamma[i] += some_gamma[i]
+                    dbeta[i] += some_beta[i]
+                    some_gamma[i] = some_beta[i] = 0
+        else:
+            rate = <floating> sets.rate[r]
+            shift = <floating> (-sets.offset[r] * sets.rate[r])
+            s = t = 0
+            for j in range(gammas):
+                part = other = 0
+                for i in range(0, each, 4096):  # PART
+                    end = min(PART, each - i)
+                    k = j * each + i
+                    products(end, x + k, dy + k, c, rate, shift, &first, &second)
+                    part += first
+                    other += second
+                if gamma == NULL:
+                    s += part
+                    t += other
+                else:
+                    s += gamma[at + j] * part
+                    t += gamma[at + j] * other
+                    dbeta[at + j] += part
+                    dgamma[at + j] += other
+            s *= -sets.rate[r] / n
+            t *= -sets.rate[r] / n
+            a = <floating> (t * sets.rate[r])
+            g = <floating> (s - t * sets.offset[r] * sets.rate[r])
+            for j in range(gammas):
+                shift = <floating> (sets.rate[r] * (1 if gamma == NULL else gamma[at + j]))
+                for i in range(j * each, j * each + each):
+                    dx[i] = dy[i] * shift + ((x[i] - c) * a + g)
+        x += count * n
+        dy += count * n
+        dx += count * n
+        r += count
+    if since > 0:  # the last row was taken in doubles
+        for i in range(total):
+            dgamma[i] += some_gamma[i]
+            dbeta[i] += some_beta[i]
+
+
+# Channels --------------------------------------------------------------------------------------------------
+#
+# Long stretches of a channel are taken one by one. Short ones are columns: the matrix has a row for each
+# sample and channels x length columns, whose numbers are merged at last.
+
+cdef void stretches(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step, const floating* x,
+                    double* base, double* offset, double* square) noexcept nogil:
+    """Mean = base + offset and square = sum (x - mean)^2 of each channel; samples are `step` apart."""
+    cdef Py_ssize_t s, k, i, n
+    cdef floating c
+    cdef double first, second
+    for s in range(samples):
+        for k in range(channels):
+            for i in range(0, length, 4096):  # PART
+                n = min(PART, length - i)
+                moments(1, n, x + s * step + k * length + i, &c, &first, &second)
+                merge(s * length + i, n, &c, &first, &second, base + k, offset + k, square + k)
+
+
+cdef IVOID block_moments(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x, apart center,
+                         apart first, apart second) noexcept nogil:
+    """As `moments`, of each column of a few rows."""
+    cdef Py_ssize_t j
+    cdef int k
+    cdef floating c, d, s, t
+    for j in range(columns):
+        c = s = t = 0
+        for k in range(count):
+            c += x[k * step + j] - x[j]
+        c = x[j] + c * (<floating> 1 / <floating> count)
+        for k in range(count):
+            d = x[k * step + j] - c
+            s += d
+            t += d * d
+        center[j] = c
+        first[j] = s
+        second[j] = t
+
+
+cdef CVOID merge_columns(Py_ssize_t before, Py_ssize_t n, Py_ssize_t columns, const floating* center,
+                         const floating* first, const floating* second, apart64 base, apart64 offset,
+                         apart64 square) noexcept nogil:
+    """`merge` of each column."""
+    cdef Py_ssize_t j
+    cdef double e, delta, share = <double> n / (before + n), weight = <double> before * n / (before + n)
+    cdef double each = 1.0 / n
+    if before == 0:
+        for j in range(columns):
+            base[j] = center[j]
+            offset[j] = first[j] * each
+            square[j] = second[j] - first[j] * (first[j] * each)
+    else:
+        for j in range(columns):
+            e = (<double> center[j] - base[j]) + first[j] * each
+            delta = e - offset[j]
+            offset[j] += delta * share
+            square[j] += (second[j] - first[j] * (first[j] * each)) + delta * delta * weight
+
+
+cdef CVOID tile_moments(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x, apart center,
+                        apart first, apart second) noexcept nogil:
+    if count == BLOCK:
+        block_moments(BLOCK, columns, step, x, center, first, second)
+    elif count == 4:
+        block_moments(4, columns, step, x, center, first, second)
+    else:
+        block_moments(1, columns, step, x, center, first, second)
+
+
+cdef void column_moments(Py_ssize_t rows, Py_ssize_t columns, const floating* x, double* base, double* offset,
+                         double* square) noexcept nogil:
+    """Mean = base + offset and square = sum (x - mean)^2 of each column."""
+    cdef Py_ssize_t r = 0, j, n, width
+    cdef floating center[TILE]
+    cdef floating first[TILE]
+    cdef floating second[TILE]
+    while r < rows:
+        n = BLOCK if rows - r >= BLOCK else 4 if rows - r >= 4 else 1
+        for j in range(0, columns, 256):  # TILE
+            width = min(TILE, columns - j)
+            if floating is float:
+                tile_moments(<int> n, width, columns, x + r * columns + j, <apart32> center, <apart32> first,
+                             <apart32> second)
+            else:
+                tile_moments(<int> n, width, columns, x + r * columns + j, <apart64> center, <apart64> first,
+                             <apart64> second)
+            merge_columns(r, n, width, center, first, second, base + j, offset + j, square + j)
+        r += n
+
+
+cdef CVOID fold(Py_ssize_t channels, Py_ssize_t length, Py_ssize_t n, double* base, double* offset,
+                double* square) noexcept nogil:
+    """Merge the columns of each channel, of n numbers each; the results come first in the arrays."""
+    cdef Py_ssize_t k, j
+    cdef double b, o, q, delta
+    for k in range(channels):
+        b, o, q = base[k * length], offset[k * length], square[k * length]
+        for j in range(1, length):
+            delta = (base[k * length + j] - b) + offset[k * length + j] - o
+            o += delta / (j + 1)
+            q += square[k * length + j] + delta * delta * (<double> j * n / (j + 1))
+        base[k], offset[k], square[k] = b, o, q
+
+
+cdef IVOID write_columns(int count, Py_ssize_t columns, const floating* x, const floating* c, const floating* a,
+                         const floating* b, apart y) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef int k
+    for j in range(columns):
+        for k in range(count):
+            y[k * columns + j] = (x[k * columns + j] - c[j]) * a[j] + b[j]
+
+
+cdef CVOID columns_affine(Py_ssize_t rows, Py_ssize_t columns, const floating* x, const floating* c,
+                          const floating* a, const floating* b, apart y) noexcept nogil:
+    """y = (x - c) a + b in each column."""
+    cdef Py_ssize_t r = 0
+    while r + 4 <= rows:
+        write_columns(4, columns, x, c, a, b, y)
+        r += 4
+        x += 4 * columns
+        y += 4 * columns
+    while r < rows:
+        write_columns(1, columns, x, c, a, b, y)
+        r += 1
+        x += columns
+        y += columns
+
+
+cdef CVOID stretches_affine(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
+                            const floating* x, const floating* c, const floating* a, const floating* b,
+                            apart y) noexcept nogil:
+    """y = (x - c) a + b in each channel; samples are `step` apart."""
+    cdef Py_ssize_t s, k, i
+    cdef floating mean, scale, shift
+    for s in range(samples):
+        for k in range(channels):
+            mean, scale, shift = c[k], a[k], b[k]
+            for i in range(k * length, k * length + length):
+                y[i] = (x[i] - mean) * scale + shift
+        x += step
+        y += step
+
+
+cdef inline Py_ssize_t channels_at_once(Py_ssize_t channels, Py_ssize_t length) noexcept nogil:
+    """Few, so that the second look at them finds them in the cache; but long stretches of memory."""
+    return min(channels, max(1, 2048 // length))
+
+
+cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
+                        const floating* x, const floating* gamma, const floating* beta, double eps, bint given,
+                        Sets* sets, floating* y) noexcept nogil:
+    """y = gamma x_hat + beta; a channel of all samples is a set. `elements`: a gamma and a beta for each of
+    its numbers, not for each channel. `given`: the statistics are known. False: no memory."""
+    cdef bint flat = length < SHORT or elements
+    cdef Py_ssize_t k, j, i, s, at, n, columns = channels * length if flat else channels, step = channels * length
+    cdef Py_ssize_t at_once = channels if flat else channels_at_once(channels, length)
+    cdef double* base = <double*> malloc(columns * (3 * sizeof(double) + 3 * sizeof(floating)))
+    cdef double* offset = base + columns
+    cdef double* square = offset + columns
+    cdef floating* c = <floating*> (square + columns)
+    cdef floating* a = c + columns
+    cdef floating* b = a + columns
+    if base == NULL:
+        return False
+    k = 0
+    while k < channels:
+        n = min(at_once, channels - k)
+        if not given:
+            if flat:
+                column_moments(samples, columns, x, base, offset, square)
+                if length > 1:
+                    fold(channels, length, samples, base, offset, square)
+            else:
+                stretches(samples, n, length, step, x + k * length, base, offset, square)
+            settle(c[0], n, samples * length, base, offset, square, eps, <apart64> (sets.center + k),
+                   <apart64> (sets.offset + k), <apart64> (sets.var + k), <apart64> (sets.rate + k))
+            for j in range(k, k + n):
+                if not plain(c[0], sets.var[j], eps):
+                    scaled(samples, step, length, x + j * length, eps, sets, j)
+        if floating is float:
+            affine(n, length if flat else 1, elements, k, gamma, beta, sets, <apart32> c, <apart32> a, <apart32> b)
+        else:
+            affine(n, length if flat else 1, elements, k, gamma, beta, sets, <apart64> c, <apart64> a, <apart64> b)
+        if flat:
+            if floating is float:
+                columns_affine(samples, columns, x, c, a, b, <apart32> y)
+            else:
+                columns_affine(samples, columns, x, c, a, b, <apart64> y)
+        else:
+            if floating is float:
+                stretches_affine(samples, n, length, step, x + k * length, c, a, b, <apart32> (y + k * length))
+            else:
+                stretches_affine(samples, n, length, step, x + k * length, c, a, b, <apart64> (y + k * length))
+        k += n
+    for k in range(channels):
+        if not plain(c[0], sets.var[k], eps):
+            for s in range(samples):
+                for i in range(length):
+                    j = s * step + k * length + i
+                    at = k * length + i if elements else k
+                    write_scaled(1, x + j, sets.center[k] + sets.offset[k], sets.rate[k],
+                                 1 if gamma == NULL else gamma[at], 0 if beta == NULL else beta[at], y + j)
+    free(base)
+    return True
+
+
+cdef CVOID affine(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t first, const floating* gamma,
+                  const floating* beta, const Sets* sets, apart c, apart a, apart b) noexcept nogil:
+    """Of each column, `of` of them a channel: gamma x_hat + beta = (x - c) a + b."""
+    cdef Py_ssize_t k, j, at
+    cdef double g
+    cdef const double* center = sets.center + first
+    cdef const double* offset = sets.offset + first
+    cdef const double* rate = sets.rate + first
+    if of == 1 and gamma != NULL and beta != NULL:
+        for k in range(channels):
+            g = rate[k] * gamma[first + k]
+            c[k] = <floating> center[k]
+            a[k] = <floating> g
+            b[k] = <floating> (beta[first + k] - offset[k] * g)
+    else:
+        for k in range(channels):
+            for j in range(k * of, k * of + of):
+                at = first + (j if elements else k)
+                g = rate[k] * (1 if gamma == NULL else gamma[at])
+                c[j] = <floating> center[k]
+                a[j] = <floating> g
+                b[j] = <floating> ((0 if beta == NULL else <double> beta[at]) - offset[k] * g)
+
+
+cdef CVOID stretch_products(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
+                            const floating* x, const floating* dy, const floating* c, const floating* rate,
+                            const floating* shift, double* first, double* second) noexcept nogil:
+    """first += sum dy, second += sum dy x_hat of each channel; samples are `step` apart."""
+    cdef Py_ssize_t s, k, i
+    cdef double one, two
+    for s in range(samples):
+        for k in range(channels):
+            for i in range(0, length, 4096):  # PART
+                products(min(PART, length - i), x + k * length + i, dy + k * length + i, c[k], rate[k], shift[k],
+                         &one, &two)
+                first[k] += one
+                second[k] += two
+        x += step
+        dy += step
+
+
+cdef IVOID block_products(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x, const floating* dy,
+                          const floating* c, const floating* rate, const floating* shift, apart64 first,
+                          apart64 second) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef int k
+    cdef floating s, t
+    for j in range(columns):
+        s = t = 0
+        for k in range(count):
+            s += dy[k * step + j]
+            t += dy[k * step + j] * ((x[k * step + j] - c[j]) * rate[j] + shift[j])
+        first[j] += s
+        second[j] += t
+
+
+cdef CVOID column_products(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step, const floating* x,
+                           const floating* dy, const floating* c, const floating* rate, const floating* shift,
+                           apart64 first, apart64 second) noexcept nogil:
+    """first += sum dy, second += sum dy x_hat of each column; rows are `step` apart."""
+    cdef Py_ssize_t r = 0
+    while r + 8 <= rows:
+        block_products(8, columns, step, x, dy, c, rate, shift, first, second)
+        r += 8
+        x += 8 * step
+        dy += 8 * step
+    while r < rows:
+        block_products(1, columns, step, x, dy, c, rate, shift, first, second)
+        r += 1
+        x += step
+        dy += step
+
+
+cdef IVOID write_column_gradients(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x,
+                                  const floating* dy, const floating* c, const floating* a, const floating* b,
+                                  const floating* d, apart dx) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef int k
+    for j in range(columns):
+        for k in range(count):
+            dx[k * step + j] = dy[k * step + j] * a[j] + ((x[k * step + j] - c[j]) * b[j] + d[j])
+
+
+cdef CVOID column_gradients(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step, const floating* x,
+                            const floating* dy, const floating* c, const floating* a, const floating* b,
+                            const floating* d, apart dx) noexcept nogil:
+    """dx = dy a + (x - c) b + d in each column; rows are `step` apart."""
+    cdef Py_ssize_t r = 0
+    while r + 4 <= rows:
+        write_column_gradients(4, columns, step, x, dy, c, a, b, d, dx)
+        r += 4
+        x += 4 * step
+        dy += 4 * step
+        dx += 4 * step
+    while r < rows:
+        write_column_gradients(1, columns, step, x, dy, c, a, b, d, dx)
+        r += 1
+        x += step
+        dy += step
+        dx += step
+
+
+cdef CVOID stretch_gradients(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
+                             const floating* x, const floating* dy, const floating* c, const floating* a,
+                             const floating* b, const floating* d, apart dx) noexcept nogil:
+    """dx = dy a + (x - c) b + d in each channel; samples are `step` apart."""
+    cdef Py_ssize_t s, k, i
+    cdef floating mean, one, two, three
+    for s in range(samples):
+        for k in range(channels):
+            mean, one, two, three = c[k], a[k], b[k], d[k]
+            for i in range(k * length, k * length + length):
+                dx[i] = dy[i] * one + ((x[i] - mean) * two + three)
+        x += step
+        dy += step
+        dx += step
+
+
+cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements, Py_ssize_t k,
+                         const floating* x, const floating* dy, const floating* gamma, double mean, double rate,
+                         floating* dx, double* dgamma, double* dbeta) noexcept nogil:
+    """A channel in doubles, where a product may leave the range of the dtype."""
+    cdef Py_ssize_t i, j, s, at
+    cdef double sum_v = 0, sum_vu = 0, u, g
+    if dgamma != NULL:
+        for i in range(length if elements else 1):
+            at = k * length + i if elements else k
+            dgamma[at] = dbeta[at] = 0
+    for s in range(samples):
+        for i in range(length):
+            j = (s * channels + k) * length + i
+            at = k * length + i if elements else k
+            u = (0.5 * x[j] - 0.5 * mean) * rate * 2
+            g = 1 if gamma == NULL else gamma[at]
+            sum_v += dy[j] * g
+            sum_vu += dy[j] * g * u
+            if dgamma != NULL:
+                dgamma[at] += dy[j] * u
+                dbeta[at] += dy[j]
+    sum_v /= samples * length
+    sum_vu /= samples * length
+    for s in range(samples):
+        for i in range(length):
+            j = (s * channels + k) * length + i
+            at = k * length + i if elements else k
+            u = (0.5 * x[j] - 0.5 * mean) * rate * 2
+            g = 1 if gamma == NULL else gamma[at]
+            dx[j] = <floating> ((dy[j] * g - sum_v - u * sum_vu) * rate)
+
+
+cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
+                         const floating* x, const floating* dy, const floating* gamma, const Sets* sets,
+                         floating* dx, double* dgamma, double* dbeta) noexcept nogil:
+    """Of each channel, with v = dL/dx_hat = gamma dy:
+
+        dx = rate (v - mean(v) - x_hat mean(v x_hat)),   dgamma = sum dy x_hat,   dbeta = sum dy
+
+    Without gamma, dgamma and dbeta are NULL. False: no memory.
+    """
+    cdef bint flat = length < SHORT or elements
+    cdef Py_ssize_t k, j, n, width, of = length if flat else 1, step = channels * length
+    # As many channels as leave x and dy in the cache for a second look.
+    cdef Py_ssize_t at_once = min(channels, max(1, TILE // length)) if flat else channels_at_once(channels, length)
+    if flat and samples * TILE * sizeof(floating) > FAST:
+        at_once = channels
+    width = at_once * of
+    cdef double* first = <double*> malloc(width * (2 * sizeof(double) + 4 * sizeof(floating)))
+    cdef double* second = first + width
+    cdef floating* c = <floating*> (second + width)
+    cdef floating* a = c + width
+    cdef floating* b = a + width
+    cdef floating* d = b + width
+    if first == NULL:
+        return False
+    k = 0
+    while k < channels:
+        n = min(at_once, channels - k)
+        width = n * of
+        memset(first, 0, width * sizeof(double))
+        memset(second, 0, width * sizeof(double))
+        if floating is float:
+            normal(n, of, k, sets, <apart32> c, <apart32> a, <apart32> b)
+        else:
+            normal(n, of, k, sets, <apart64> c, <apart64> a, <apart64> b)
+        if flat:
+            column_products(samples, width, step, x + k * length, dy + k * length, c, a, b, <apart64> first,
+                            <apart64> second)
+        else:
+            stretch_products(samples, n, length, step, x + k * length, dy + k * length, c, a, b, first, second)
+        if floating is float:
+            slopes(n, of, elements, k, samples * length, gamma, sets, first, second, <apart32> a, <apart32> b,
+                   <apart32> d, <apart64> dgamma, <apart64> dbeta)
+        else:
+            slopes(n, of, elements, k, samples * length, gamma, sets, first, second, <apart64> a, <apart64> b,
+                   <apart64> d, <apart64> dgamma, <apart64> dbeta)
+        if flat:
+            if floating is float:
+                column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
+                                 <apart32> (dx + k * length))
+            else:
+                column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
+                                 <apart64> (dx + k * length))
+        else:
+            if floating is float:
+                stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
+                                  <apart32> (dx + k * length))
+            else:
+                stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
+                                  <apart64> (dx + k * length))
+        k += n
+    for k in range(channels):
+        if not moderate(c[0], sets.rate[k]):
+            channel_scaled(samples, channels, length, elements, k, x, dy, gamma, sets.center[k] + sets.offset[k],
+                           sets.rate[k], dx, dgamma, dbeta)
+    free(first)
+    return True
+
+
+cdef CVOID normal(Py_ssize_t channels, Py_ssize_t of, Py_ssize_t at, const Sets* sets, apart c, apart a,
+                  apart b) noexcept nogil:
+    """Of each column, `of` of them a channel: x_hat = (x - c) a + b."""
+    cdef Py_ssize_t k, j
+    cdef const double* center = sets.center + at
+    cdef const double* offset = sets.offset + at
+    cdef const double* rate = sets.rate + at
+    if of == 1:
+        for k in range(channels):
+            c[k] = center[k]
+            a[k] = rate[k]
+            b[k] = -offset[k] * rate[k]
+    else:
+        for k in range(channels):
+            for j in range(k * of, k * of + of):
+                c[j] = center[k]
+                a[j] = rate[k]
+                b[j] = -offset[k] * rate[k]
+
+
+cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t at, Py_ssize_t count,
+                  const floating* gamma, const Sets* sets, const double* first, const double* second, apart a, apart b,
+                  apart d, apart64 dgamma, apart64 dbeta) noexcept nogil:
+    """Of each column: dx = dy a + (x - c) b + d; and the sums of the channels in dgamma and dbeta."""
+    cdef Py_ssize_t k, j, i
+    cdef double s, t, g, share = -1.0 / count
+    cdef const double* offset = sets.offset + at
+    cdef const double* rate = sets.rate + at
+    if of == 1 and gamma != NULL:
+        for k in range(channels):
+            g = rate[k] * gamma[at + k]
+            s = first[k] * share * g
+            t = second[k] * share * g * rate[k]
+            a[k] = g
+            b[k] = t
+            d[k] = s - t * offset[k]
+            dbeta[at + k] = first[k]
+            dgamma[at + k] = second[k]
+        return
+    for k in range(channels):
+        s = t = 0
+        if gamma != NULL and not elements:
+            dgamma[at + k] = dbeta[at + k] = 0
+        for j in range(k * of, k * of + of):
+            i = at * of + j if elements else at + k
+            g = 1 if gamma == NULL else gamma[i]
+            s += g * first[j]
+            t += g * second[j]
+            if gamma != NULL:
+                if elements:
+                    dbeta[i], dgamma[i] = first[j], second[j]
+                else:
+                    dbeta[i] += first[j]
+                    dgamma[i] += second[j]
+        s *= share * rate[k]
+        t *= share * rate[k] * rate[k]
+        for j in range(k * of, k * of + of):
+            i = at * of + j if elements else at + k
+            a[j] = rate[k] * (1 if gamma == NULL else gamma[i])
+            b[j] = t
+            d[j] = s - t * offset[k]
+
+
+# From Python -----------------------------------------------------------------------------------------------
+
+cdef class Cache:
+    """What a normalization keeps for its backward pass.
+
+    Attributes
+    ----------
+    kind : str
+        The function it comes from, as "batch_norm".
+    x : ndarray
+        The argument itself, not a copy: unchanged until the backward pass, please.
+    gamma : ndarray or None
+        As it was given.
+    eps : float
+    mean, var, std : ndarray, float64
+        Of each set of numbers that share them: batch norm (C,), layer norm the axes that are not normalized,
+        instance norm (N, C), group norm (N, groups). var is the mean square deviation, std = sqrt(var + eps).
+    x_hat : ndarray
+        (x - mean) / std, computed when it is asked for.
+    """
+
+    cdef readonly str kind
+    cdef readonly cnp.ndarray x
+    cdef readonly object gamma
+    cdef readonly double eps
+    cdef readonly bint has_beta
+    cdef cnp.ndarray scale       # gamma for the kernel, ones if there is only beta, else None
+    cdef cnp.ndarray statistics  # 4 x sets: center, offset, var, rate
+    cdef int lead                # axes before those that are normalized
+    cdef Py_ssize_t sets, one, two, three  # rows, n, period, each; or channels, samples, length, elements
+
+    cdef Sets pointers(self) noexcept:
+        cdef Sets sets
+        sets.center = <double*> cnp.PyArray_DATA(self.statistics)
+        sets.offset = sets.center + self.sets
+        sets.var = sets.offset + self.sets
+        sets.rate = sets.var + self.sets
+        return sets
+
+    cdef tuple shape(self):
+        if self.kind == "batch_norm":
+            return (self.sets,)
+        if self.kind == "layer_norm":
+            return (<object> self.x).shape[:self.lead]
+        return (len(self.x), self.two)
+
+    @property
+    def mean(self):
+        return (self.statistics[0] + self.statistics[1]).reshape(self.shape())
+
+    @property
+    def var(self):
+        return self.statistics[2].reshape(self.shape())
+
+    @property
+    def std(self):
+        _, _, var, rate = self.statistics
+        # A variance may be beyond the doubles where its root is not.
+        return np.where(np.isinf(var), 1 / rate, np.sqrt(var + self.eps)).reshape(self.shape())
+
+    @property
+    def x_hat(self):
+        center, offset, _, rate = self.statistics
+        if self.kind == "batch_norm":
+            form, stretch = (len(self.x), self.sets, -1), (1, -1, 1)
+        else:
+            form, stretch = (self.sets, -1), (-1, 1)
+        center, offset, rate = (a.reshape(stretch) for a in (center, offset, rate))
+        result = ((self.x.reshape(form) - center) - offset) * rate
+        return result.astype(self.x.dtype).reshape((<object> self.x).shape)
+
+    def __repr__(self):
+        return f"<cache of {self.kind}: x {(<object> self.x).shape} {(<object> self.x).dtype}, mean and std {self.shape()}>"
+
+    def __reduce__(self):
+        return _restore, (self.kind, self.x, self.gamma, self.eps, self.has_beta, self.scale, self.statistics,
+                          self.lead, self.sets, self.one, self.two, self.three)
+
+
+def _restore(kind, x, gamma, eps, has_beta, scale, statistics, lead, *numbers):
+    cdef Cache cache = Cache.__new__(Cache)
+    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta = kind, x, gamma, eps, has_beta
+    cache.scale, cache.statistics, cache.lead = scale, statistics, lead
+    cache.sets, cache.one, cache.two, cache.three = numbers
+    return cache
+
+
+cdef inline bint fits(object a, int dtype) noexcept:
+    """Whether a is an array of that dtype in C order."""
+    return (cnp.PyArray_CheckExact(a) and cnp.PyArray_TYPE(<cnp.ndarray> a) == dtype
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> a))
+
+
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef int i, n = cnp.PyArray_NDIM(a)
+    if cnp.PyArray_NDIM(b) != n:
+        return False
+    for i in range(n):
+        if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(b, i):
+            return False
+    return True
+
+
+cdef inline bint apart_from(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char* p = <char*> cnp.PyArray_DATA(a)
+    cdef char* q = <char*> cnp.PyArray_DATA(b)
+    return p + cnp.PyArray_NBYTES(a) <= q or q + cnp.PyArray_NBYTES(b) <= p
+
+
+cdef cnp.ndarray like(cnp.ndarray x):
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+
+
+cdef cnp.ndarray result(object out, cnp.ndarray x, cnp.ndarray other):
+    """A new array like x, or `out` if it can take the result; else None."""
+    if out is None:
+        return like(x)
+    if not (fits(out, cnp.PyArray_TYPE(x)) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
+            and same_shape(out, x) and apart_from(out, x) and apart_from(out, other)):
+        return None
+    return out
+
+
+cdef inline int parameter(cnp.ndarray x, object gamma, int lead) noexcept:
+    """1: a number for each element of the axes from `lead` on; 2: for each channel; 0: neither."""
+    cdef int i, n
+    cdef cnp.ndarray a
+    if not fits(gamma, cnp.PyArray_TYPE(x)):
+        return 0
+    a = gamma
+    n = cnp.PyArray_NDIM(a)
+    if n == cnp.PyArray_NDIM(x) - lead:
+        for i in range(n):
+            if cnp.PyArray_DIM(a, i) != cnp.PyArray_DIM(x, lead + i):
+                return 0
+        return 1
+    if lead == 1 and n == 1 and cnp.PyArray_DIM(a, 0) == cnp.PyArray_DIM(x, 1):
+        return 2
+    return 0
+
+
+cdef inline bint valid(double eps) noexcept:
+    return 0 < eps < 1e308
+
+
+def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out):
+    """Normalize rows; the axes from `lead` on are a row, cut into groups. None if an argument does not fit."""
+    cdef cnp.ndarray x, y, scale = None, shift = None
+    cdef int dtype, ndim, i, what = 3
+    cdef Py_ssize_t outer = 1, n = 1, each
+    cdef Cache cache
+    cdef cnp.npy_intp dims[2]
+    cdef Sets sets
+    if not cnp.PyArray_CheckExact(x_):
+        return None
+    x = x_
+    dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
+    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x) and 0 <= lead < ndim
+            and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+        return None
+    for i in range(lead):
+        outer *= cnp.PyArray_DIM(x, i)
+    for i in range(lead, ndim):
+        n *= cnp.PyArray_DIM(x, i)
+    if groups != 1 and (groups < 1 or cnp.PyArray_DIM(x, 1) % groups):
+        return None
+    y = result(out, x, x)
+    if y is None:
+        return None
+    if gamma is not None:
+        what = parameter(x, gamma, lead)
+        scale = gamma if what else None
+    if what and beta is not None:
+        i = parameter(x, beta, lead)
+        if not i or (gamma is not None and i != what):
+            return None
+        what, shift = i, beta
+    if not what or (scale is not None and not apart_from(y, scale)) or (shift is not None and not apart_from(y, shift)):
+        return None
+    if scale is None and shift is not None:
+        scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
+        scale += 1
+    elif shift is None and scale is not None:
+        shift = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(scale), cnp.PyArray_DIMS(scale), dtype, 0)
+    each = 1 if what == 1 else n // cnp.PyArray_DIM(x, 1) if what == 2 else n // groups
+    cache = Cache.__new__(Cache)
+    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta, cache.scale = kind, x, gamma, eps, beta is not None, scale
+    cache.sets, cache.one, cache.two, cache.three = outer * groups, n // groups, groups, each
+    cache.lead = lead
+    dims[0], dims[1] = 4, cache.sets
+    cache.statistics = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
+    sets = cache.pointers()
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* yp = cnp.PyArray_DATA(y)
+    cdef void* gp = NULL if scale is None else cnp.PyArray_DATA(scale)
+    cdef void* bp = NULL if shift is None else cnp.PyArray_DATA(shift)
+    with nogil:
+        if dtype == cnp.NPY_FLOAT32:
+            rows_forward(cache.sets, cache.one, groups, each, <const float*> xp, <const float*> gp, <const float*> bp,
+                         eps, &sets, <apart32> yp)
+        else:
+            rows_forward(cache.sets, cache.one, groups, each, <const double*> xp, <const double*> gp,
+                         <const double*> bp, eps, &sets, <apart64> yp)
+    return y, cache
+
+
+cdef object cast(cnp.ndarray like_, const double* numbers):
+    """The numbers as an array of the shape and dtype of another."""
+    cdef cnp.ndarray a = like(like_)
+    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(a)
+    cdef float* single
+    cdef double* double_
+    if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
+        single = <float*> cnp.PyArray_DATA(a)
+        for i in range(n):
+            single[i] = <float> numbers[i]
+    else:
+        double_ = <double*> cnp.PyArray_DATA(a)
+        for i in range(n):
+            double_[i] = numbers[i]
+    return a
+
+
+cdef object gradients(Cache cache, cnp.ndarray dx, const double* dgamma, const double* dbeta):
+    return (dx, cast(cache.scale, dgamma) if cache.gamma is not None else None,
+            cast(cache.scale, dbeta) if cache.has_beta else None)
+
+
+def backward(dy_, Cache cache, out):
+    """The gradients of `rows` and `batch`; None if an argument does not fit."""
+    cdef cnp.ndarray dy, dx, x = cache.x
+    cdef int dtype = cnp.PyArray_TYPE(x)
+    cdef Py_ssize_t total = 0 if cache.scale is None else cnp.PyArray_SIZE(cache.scale)
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
+    cdef bint batch = cache.kind == "batch_norm", done = True
+    cdef Sets sets = cache.pointers()
+    cdef double* dgamma = NULL
+    cdef double* dbeta = NULL
+    cdef char* some = NULL
+    cdef void* gp = NULL
+    if not fits(dy_, dtype):
+        return None
+    dy = dy_
+    if not (same_shape(dy, x) and cnp.PyArray_ISCARRAY_RO(x)):
+        return None
+    dx = result(out, x, dy)
+    if dx is None:
+        return None
+    if total:
+        dgamma = <double*> malloc(total * (2 * sizeof(double) + 2 * size))
+        if dgamma == NULL:
+            raise MemoryError
+        dbeta = dgamma + total
+        some = <char*> (dbeta + total)
+        memset(dgamma, 0, total * (2 * sizeof(double) + 2 * size))
+        gp = cnp.PyArray_DATA(cache.scale)
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* vp = cnp.PyArray_DATA(dy)
+    cdef void* up = cnp.PyArray_DATA(dx)
+    with nogil:
+        if batch:
+            if dtype == cnp.NPY_FLOAT32:
+                done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const float*> xp,
+                                      <const float*> vp, <const float*> gp, &sets, <float*> up, dgamma, dbeta)
+            else:
+                done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const double*> xp,
+                                      <const double*> vp, <const double*> gp, &sets, <double*> up, dgamma, dbeta)
+        elif dtype == cnp.NPY_FLOAT32:
+            rows_backward(cache.sets, cache.one, cache.two, cache.three, <const float*> xp, <const float*> vp,
+                          <const float*> gp, &sets, <apart32> up, <apart32> some, <apart32> (some + total * size),
+                          <apart64> dgamma, <apart64> dbeta)
+        else:
+            rows_backward(cache.sets, cache.one, cache.two, cache.three, <const double*> xp, <const double*> vp,
+                          <const double*> gp, &sets, <apart64> up, <apart64> some, <apart64> (some + total * size),
+                          <apart64> dgamma, <apart64> dbeta)
+    try:
+        if not done:
+            raise MemoryError
+        return gradients(cache, dx, dgamma, dbeta)
+    finally:
+        free(dgamma)
+
+
+def batch(x, gamma, beta, double eps, mean, var, double momentum, bint unbiased, out):
+    """Normalize channels; running mean and var, if given, are updated. None if an argument does not fit."""
+    return channels_of(x, gamma, beta, eps, mean, var, momentum, unbiased, False, out)
+
+
+def inference(x, gamma, beta, mean, var, double eps, out):
+    """Normalize channels by a mean and a variance that are known. None if an argument does not fit."""
+    return channels_of(x, gamma, beta, eps, mean, var, 0, False, True, out)
+
+
+cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum, bint unbiased, bint known, out):
+    cdef cnp.ndarray x, y, scale = None, shift = None, first, second
+    cdef int dtype, ndim, i, what = 3
+    cdef Py_ssize_t samples, channels, length = 1, count
+    cdef Cache cache
+    cdef cnp.npy_intp dims[2]
+    cdef Sets sets
+    cdef bint done, negative
+    if not cnp.PyArray_CheckExact(x_):
+        return None
+    x = x_
+    dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
+    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x) and ndim >= 2
+            and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+        return None
+    samples, channels = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+    for i in range(2, ndim):
+        length *= cnp.PyArray_DIM(x, i)
+    count = samples * length
+    if not known and (count < 2 or not 0 <= momentum <= 1):
+        return None
+    y = result(out, x, x)
+    if y is None:
+        return None
+    if gamma is not None:
+        what = parameter(x, gamma, 1)
+        scale = gamma if what else None
+    if what and beta is not None:
+        i = parameter(x, beta, 1)
+        if not i or (gamma is not None and i != what):
+            return None
+        what, shift = i, beta
+    if not what or (scale is not None and not apart_from(y, scale)) or (shift is not None and not apart_from(y, shift)):
+        return None
+    if mean is not None or var is not None:
+        if not (fits(mean, dtype) and fits(var, dtype)):
+            return None
+        first, second = mean, var
+        if not (cnp.PyArray_NDIM(first) == 1 and cnp.PyArray_NDIM(second) == 1 and cnp.PyArray_DIM(first, 0) == channels
+                and cnp.PyArray_DIM(second, 0) == channels and apart_from(y, first) and apart_from(y, second)):
+            return None
+        if not known and not (cnp.PyArray_ISWRITEABLE(first) and cnp.PyArray_ISWRITEABLE(second)
+                              and apart_from(first, second) and apart_from(first, x) and apart_from(second, x)
+                              and (scale is None or (apart_from(first, scale) and apart_from(second, scale)))
+                              and (shift is None or (apart_from(first, shift) and apart_from(second, shift)))):
+            return None
+    elif known:
+        return None
+    if scale is None and shift is not None:
+        scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
+        scale += 1
+    cache = Cache.__new__(Cache)
+    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta, cache.scale = (
+        "batch_norm", x, gamma, eps, beta is not None, scale)
+    cache.sets, cache.one, cache.two, cache.three = channels, samples, length, what == 1 and length > 1
+    dims[0], dims[1] = 4, channels
+    cache.statistics = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
+    sets = cache.pointers()
+    cdef void* xp = cnp.PyArray_DATA(x)
+    cdef void* yp = cnp.PyArray_DATA(y)
+    cdef void* gp = NULL if scale is None else cnp.PyArray_DATA(scale)
+    cdef void* bp = NULL if shift is None else cnp.PyArray_DATA(shift)
+    cdef void* mp = NULL if mean is None else cnp.PyArray_DATA(first)
+    cdef void* vp = NULL if mean is None else cnp.PyArray_DATA(second)
+    cdef double more = <double> count / (count - 1) if unbiased and count > 1 else 1
+    with nogil:
+        if known:
+            if dtype == cnp.NPY_FLOAT32:
+                negative = take(channels, <const float*> mp, <const float*> vp, eps, &sets)
+            else:
+                negative = take(channels, <const double*> mp, <const double*> vp, eps, &sets)
+            if negative:
+                with gil:
+                    return None
+        if dtype == cnp.NPY_FLOAT32:
+            done = batch_forward(samples, channels, length, cache.three, <const float*> xp, <const float*> gp,
+                                 <const float*> bp, eps, known, &sets, <float*> yp)
+        else:
+            done = batch_forward(samples, channels, length, cache.three, <const double*> xp, <const double*> gp,
+                                 <const double*> bp, eps, known, &sets, <double*> yp)
+        if done and not known and mp != NULL:
+            if dtype == cnp.NPY_FLOAT32:
+                update(channels, momentum, more, &sets, <float*> mp, <float*> vp)
+            else:
+                update(channels, momentum, more, &sets, <double*> mp, <double*> vp)
+    if not done:
+        raise MemoryError
+    return y if known else (y, cache)
+
+
+cdef bint take(Py_ssize_t n, const floating* mean, const floating* var, double eps, Sets* sets) noexcept nogil:
+    """False, and the statistics; or True if a variance is negative."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        if var[k] < 0:
+            return True
+        sets.center[k] = mean[k]
+        sets.offset[k] = 0
+        sets.var[k] = var[k]
+        sets.rate[k] = 1 / sqrt(var[k] + eps)
+    return False
+
+
+cdef void update(Py_ssize_t n, double momentum, double more, const Sets* sets, floating* mean,
+                 floating* var) noexcept nogil:
+    """mean and var move towards those of the batch; `more` is m/(m - 1), or 1."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        mean[k] = <floating> (mean[k] + momentum * ((sets.center[k] - mean[k]) + sets.offset[k]))
+        var[k] = <floating> (var[k] + momentum * (sets.var[k] * more - var[k]))
