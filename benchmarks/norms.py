@@ -1,8 +1,8 @@
 """Normalization forward and backward, in float32.
 
-Results of 32 MiB are new pages each time, and page faults cost more than arithmetic: "fresh" is the call as it
-is written first. The other rows of that size are with `out=` for us, and with an allocator that keeps large
-blocks (glibc's M_MMAP_THRESHOLD) for both.
+Results of 32 MiB are new pages each time, and page faults cost more than arithmetic: "fresh" is the peer's
+call as it is first written. The other rows of that size have an allocator that keeps large blocks (glibc's
+M_MMAP_THRESHOLD). We have `out=` in both.
 """
 
 from __future__ import annotations

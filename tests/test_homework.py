@@ -1,12 +1,11 @@
 """Homework: solutions pass all tests, what a student starts with few, and hidden tests see more."""
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from forks import otter
 
 pytest.importorskip("otter", reason="otter-grader is not installed (extra: homework)")
 jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed (extra: homework)")
@@ -19,6 +18,7 @@ MISTAKES = {
     "momentum": ("if before == 0:", "if False:"),
     "adaptive-rates": ("if nu <= 4:", "if False:"),
     "cost-functions": ("np.exp(z - z.max(axis=-1, keepdims=True))", "np.exp(z)"),
+    "other-normalizations": ("if not W.any():", "if False:"),
     "sgd": ("if not above.any():", "if False:"),
     "critical-points": ("if not v.any():", "if False:"),
     "quasi-newton": ("if s @ y >= 0.2 * yMy:", "if False:"),
@@ -26,14 +26,13 @@ MISTAKES = {
     "newton": ("if not g.any():", "if False:"),
     "ill-conditioning": ("if curve <= 0:", "if False:"),
     "cliffs": ("largest = max(abs(g).max() for g in grads)", "largest = 1.0"),
+    "batch-normalization": (
+        "var = ((x - mean) ** 2).mean(axis=axes, keepdims=True)",
+        "var = (x**2).mean(axis=axes, keepdims=True) - mean**2",
+    ),
+    "initialization": ("if n_in < n_out:", "if False:"),
+    "why-batch-norm-works": ("if not c.any():", "if False:"),
 }
-
-
-def otter(*arguments):
-    run = subprocess.run(
-        [sys.executable, "-m", "otter", *map(str, arguments)], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
 
 
 # The tests of one assignment share what is generated, so they stay in one process.

@@ -435,7 +435,8 @@ def test_scales_of_the_decimal_system(case, scale):
     "case", [c for c in SMALL if c.kind != "batch"] + [Case("layer", (50, d)) for d in LENGTHS], ids=str
 )
 def test_a_sample_does_not_know_its_batch(case, dtype):
-    """To the bit: wherever the sample is, and how many others there are."""
+    """Wherever the sample is, and how many others there are: y to the bit; dx of four samples at a time takes
+    another way than of one."""
     rng = np.random.default_rng(13)
     x, dy = sample(case, rng, dtype)
     gamma, beta = affine(case, "both, element", rng, dtype)
@@ -446,7 +447,8 @@ def test_a_sample_does_not_know_its_batch(case, dtype):
         z, other = part.forward(np.ascontiguousarray(x[some]), gamma, beta)
         np.testing.assert_array_equal(z, y[some])
         dz, *_ = part.backward(np.ascontiguousarray(dy[some]), other)
-        np.testing.assert_array_equal(dz, dx[some])
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(dz, dx[some], rtol=8 * eps, atol=8 * eps * np.abs(dx).max())
 
 
 # Inference --------------------------------------------------------------------------------------------------
@@ -605,7 +607,8 @@ def either_side(rng, shape):
     return rng.uniform(0.5, 1, shape) * rng.choice([-1, 1], shape)
 
 
-# Rows, eps, and what is to be expected of float64 where the mean itself is rounded.
+# Rows, eps, and what is to be expected: of float64 where the mean itself is rounded, of float32 where most
+# numbers are a hundredth of the deviation, to which sums are rounded.
 DIFFICULT = {
     "offset 1e4, deviation 0.01": (SINGLE, lambda r, s: 1e4 + 0.01 * r.normal(size=s), 1e-30, None),
     "offset 1e4, eps": (SINGLE, lambda r, s: 1e4 + 0.01 * r.normal(size=s), 1e-5, None),
@@ -621,9 +624,9 @@ DIFFICULT = {
     "1e-38": (SINGLE, lambda r, s: 1e-38 * r.normal(size=s), 1e-300, None),
     "1e140": (DOUBLE, lambda r, s: 1e140 * r.normal(size=s), 1e-5, None),
     "1e-140": (DOUBLE, lambda r, s: 1e-140 * r.normal(size=s), 1e-300, None),
-    "an outlier": (SINGLE, outlier, 1e-5, None),
+    "an outlier": (SINGLE, outlier, 1e-5, 4e-6),
     "an outlier, float64": (DOUBLE, outlier, 1e-5, None),
-    "many sizes": (SINGLE, lambda r, s: r.normal(size=s) * 10.0 ** r.integers(-6, 7, s), 1e-5, None),
+    "many sizes": (SINGLE, lambda r, s: r.normal(size=s) * 10.0 ** r.integers(-6, 7, s), 1e-5, 4e-6),
     "a single step": (SINGLE, lambda r, s: 1 + 2.0**-23 * (np.arange(s[1]) > 0) * np.ones(s), 1e-30, None),
     "tiny eps": (SINGLE, lambda r, s: r.normal(size=s), 1e-300, None),
     "large eps": (SINGLE, lambda r, s: r.normal(size=s), 1e30, None),

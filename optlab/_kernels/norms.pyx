@@ -4,25 +4,26 @@ A set is a row of memory (layer, instance, group norm) or a channel across all s
 shape (samples, channels, length); arrays are float32 or float64 in C order. The caller has checked them.
 
 Statistics keep their accuracy wherever the mean lies. The first sum gives a number near the mean, the center,
-which a float can hold; the second takes x - center, which rounds by no more than the last place of itself, and
-gives what is left of the mean, the offset, and the variance. Longer sets are cut into parts, which are merged
-in double. Where squares over- or underflow, and only there, a set is taken again in scaled doubles.
+which a float can hold; the second takes x - center, which rounds by no more than the last place of itself,
+and gives what is left of the mean, the offset, and the variance. Sums of many numbers are sums in double
+of sums of a few. Where squares over- or underflow, and only there, a set is taken again in scaled doubles.
 
     mean = center + offset,   deviation = sqrt(var + eps),   x_hat = (x - center) rate - offset rate
 
 with rate = 1 / deviation. What is written is apart from what is read.
 
-This file is compiled without -fassociative-math, which would add center and offset again. Functions that return
-SUMS may add in any order.
+This file is compiled without -fassociative-math, which would add center and offset again. Functions that
+return SUMS may add in any order.
 """
 
 import numpy as np
 
+cimport cython
 cimport numpy as cnp
 from cython cimport floating
 from libc.math cimport fabs, frexp, ldexp, sqrt
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from ._clones cimport CVOID, IVOID
 
@@ -42,6 +43,11 @@ cdef extern from *:
     #define OPTLAB_SUMS OPTLAB_CLONES void
     #endif
     """
+    # A lock costs as much as a thousand numbers: only longer work lets other threads run.
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState* PyEval_SaveThread() noexcept
+    void PyEval_RestoreThread(PyThreadState*) noexcept
     # Pointers to memory that nothing else in the function points to.
     ctypedef float* apart32 "float* OPTLAB_APART"
     ctypedef double* apart64 "double* OPTLAB_APART"
@@ -52,12 +58,13 @@ ctypedef fused apart:
     apart64
 
 cdef enum:
-    PART = 4096     # numbers of a row that are summed in its dtype
-    LONG = 512      # numbers from which on sums side by side pay
+    FEW = 128       # numbers in a sum of their dtype; sums are added in double
+    PART = 4096     # numbers that a second look finds in the cache
     ROWS = 16       # rows that are normalized together
     BLOCK = 16      # rows whose column sums are taken in registers
     TILE = 256      # columns of a block on the stack
     FLUSH = 64      # rows whose products are summed in the dtype of x
+    WORK = 8192     # numbers that are worth giving other threads a turn
     FAST = 1 << 18  # bytes that surely stay in the cache
     SHORT = 16      # shorter stretches of a channel are columns
 
@@ -71,61 +78,81 @@ cdef struct Sets:
 
 # A set at a time -------------------------------------------------------------------------------------------
 
-cdef SUMS near_means(Py_ssize_t rows, Py_ssize_t n, const floating* x, apart centers) noexcept nogil:
-    """centers ~ means of rows of n; four sums side by side, if there is enough to sum."""
-    cdef Py_ssize_t r, i, q = n // 64 * 16 if n >= LONG else 0
-    cdef floating s, s1, s2, s3, one, share = <floating> 1 / <floating> n
+cdef SUMS near_means(Py_ssize_t rows, Py_ssize_t n, const floating* x, floating* centers) noexcept nogil:
+    """centers ~ means of rows of n."""
+    cdef Py_ssize_t r, i, j, end
+    cdef floating s, s1, s2, s3, one
+    cdef double total, share = 1.0 / n
     for r in range(rows):
         one = x[0]  # of equal numbers, each is the mean
-        s = s1 = s2 = s3 = 0
-        for i in range(q):
-            s += x[i] - one
-            s1 += x[q + i] - one
-            s2 += x[2 * q + i] - one
-            s3 += x[3 * q + i] - one
-        for i in range(4 * q, n):
-            s += x[i] - one
-        centers[r] = one + ((s + s1) + (s2 + s3)) * share
+        total = 0
+        j = 0
+        while j + 4 * FEW <= n:
+            s = s1 = s2 = s3 = 0
+            for i in range(j, j + FEW):
+                s += x[i] - one
+                s1 += x[i + FEW] - one
+                s2 += x[i + 2 * FEW] - one
+                s3 += x[i + 3 * FEW] - one
+            total += (s + s1) + (s2 + s3)
+            j += 4 * FEW
+        while j < n:
+            end = min(j + FEW, n)
+            s = 0
+            for i in range(j, end):
+                s += x[i] - one
+            total += s
+            j = end
+        centers[r] = <floating> (one + total * share)
         x += n
 
 
 cdef SUMS deviations(Py_ssize_t rows, Py_ssize_t n, const floating* x, const floating* centers, apart64 first,
                      apart64 second) noexcept nogil:
     """first = sum (x - center), second = sum (x - center)^2 of rows of n."""
-    cdef Py_ssize_t r, i, q = n // 64 * 16 if n >= LONG else 0
+    cdef Py_ssize_t r, i, j, end
     cdef floating c, d, s, s1, s2, s3, t, t1, t2, t3
+    cdef double total, squares
     for r in range(rows):
         c = centers[r]
-        s = s1 = s2 = s3 = t = t1 = t2 = t3 = 0
-        for i in range(q):
-            d = x[i] - c
-            s += d
-            t += d * d
-            d = x[q + i] - c
-            s1 += d
-            t1 += d * d
-            d = x[2 * q + i] - c
-            s2 += d
-            t2 += d * d
-            d = x[3 * q + i] - c
-            s3 += d
-            t3 += d * d
-        for i in range(4 * q, n):
-            d = x[i] - c
-            s += d
-            t += d * d
-        first[r] = (s + s1) + (s2 + s3)
-        second[r] = (t + t1) + (t2 + t3)
+        total = squares = 0
+        j = 0
+        while j + 4 * FEW <= n:
+            s = s1 = s2 = s3 = t = t1 = t2 = t3 = 0
+            for i in range(j, j + FEW):
+                d = x[i] - c
+                s += d
+                t += d * d
+                d = x[i + FEW] - c
+                s1 += d
+                t1 += d * d
+                d = x[i + 2 * FEW] - c
+                s2 += d
+                t2 += d * d
+                d = x[i + 3 * FEW] - c
+                s3 += d
+                t3 += d * d
+            total += (s + s1) + (s2 + s3)
+            squares += (t + t1) + (t2 + t3)
+            j += 4 * FEW
+        while j < n:
+            end = min(j + FEW, n)
+            s = t = 0
+            for i in range(j, end):
+                d = x[i] - c
+                s += d
+                t += d * d
+            total += s
+            squares += t
+            j = end
+        first[r], second[r] = total, squares
         x += n
 
 
 cdef inline void moments(Py_ssize_t rows, Py_ssize_t n, const floating* x, floating* centers, double* first,
                          double* second) noexcept nogil:
     """Of rows of n: a center near the mean, and the sums of the deviations from it and of their squares."""
-    if floating is float:
-        near_means(rows, n, x, <apart32> centers)
-    else:
-        near_means(rows, n, x, <apart64> centers)
+    near_means(rows, n, x, centers)
     deviations(rows, n, x, centers, <apart64> first, <apart64> second)
 
 
@@ -145,20 +172,31 @@ cdef CVOID merge(Py_ssize_t before, Py_ssize_t n, const floating* center, const 
     square[0] += delta * delta * (<double> before * n / (before + n))
 
 
-cdef inline bint plain(floating x, double var, double eps) noexcept nogil:
-    """Whether squares neither over- nor underflowed, as far as it matters; x only says the dtype."""
+cdef inline double least(floating x, double eps) noexcept nogil:
+    """The least variance whose squares did not underflow, as far as it matters; x only says the dtype."""
     if floating is float:
-        return var <= 1e30 and (var >= 1e-28 or eps >= 1e-20)
+        return 0 if eps >= 1e-20 else 1e-28
     else:
-        return var <= 1e280 and (var >= 1e-270 or eps >= 1e-262)
+        return 0 if eps >= 1e-262 else 1e-270
 
 
-cdef inline bint moderate(floating x, double rate) noexcept nogil:
-    """Whether products with the rate stay in range; x only says the dtype."""
-    if floating is float:
-        return 1e-15 < rate < 1e15
-    else:
-        return 1e-140 < rate < 1e140
+cdef inline double most(floating x) noexcept nogil:
+    """The largest variance whose squares did not overflow; x only says the dtype."""
+    return 1e30 if floating is float else 1e280
+
+
+cdef inline double moderate(floating x) noexcept nogil:
+    """Products with rates from 1/this to this stay in range; x only says the dtype."""
+    return 1e15 if floating is float else 1e140
+
+
+cdef SUMS outside(Py_ssize_t n, const double* x, double low, double high, double* count) noexcept nogil:
+    """The number of x_k that are not between low and high, NaN too."""
+    cdef Py_ssize_t k
+    cdef double some = 0
+    for k in range(n):
+        some += (0.0 if x[k] >= low else 1.0) + (0.0 if x[k] <= high else 1.0)
+    count[0] = some
 
 
 cdef CVOID settle(floating x, Py_ssize_t sets, Py_ssize_t n, const double* base, const double* offset,
@@ -236,7 +274,8 @@ cdef void long_row(Py_ssize_t n, const floating* x, double eps, Sets* sets, Py_s
 
 
 cdef IVOID write_row(Py_ssize_t n, Py_ssize_t each, Py_ssize_t at, const floating* x, const floating* gamma,
-                     const floating* beta, double center, double offset, double rate, apart y) noexcept nogil:
+                     const floating* beta, double center, double offset, double rate,
+                     floating* y) noexcept nogil:
     """y = gamma x_hat + beta."""
     cdef Py_ssize_t i, j
     cdef floating c = <floating> center, a, b
@@ -257,13 +296,13 @@ cdef IVOID write_row(Py_ssize_t n, Py_ssize_t each, Py_ssize_t at, const floatin
 
 cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each, const floating* x,
                         const floating* gamma, const floating* beta, double eps, Sets* sets,
-                        apart y) noexcept nogil:
+                        floating* y) noexcept nogil:
     """y = gamma x_hat + beta; each row of n is a set. Every gamma belongs to `each` numbers of a row, and
     the gammas start again after `period` rows. None: gamma = beta = NULL and each = n.
 
     A few rows go through each step together, as none of them waits for the others.
     """
-    cdef Py_ssize_t r, k, i, j, at, count, together = max(1, min(ROWS, PART // n)), gammas = n // each
+    cdef Py_ssize_t r, k, j, at, count, together = max(1, min(ROWS, PART // n)), gammas = n // each
     cdef floating c[ROWS]
     cdef double first[ROWS]
     cdef double second[ROWS]
@@ -272,6 +311,7 @@ cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssi
     cdef apart64 offsets = <apart64> sets.offset
     cdef apart64 vars_ = <apart64> sets.var
     cdef apart64 rates = <apart64> sets.rate
+    cdef double low = least(c[0], eps), high = most(c[0])
     r = 0
     while r < rows:
         count = min(together, rows - r)
@@ -289,22 +329,22 @@ cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssi
             long_row(n, x, eps, sets, r)
         for k in range(r, r + count):
             at = k % period * gammas if period > 1 else 0
-            if plain(c[0], vars_[k], eps):
+            if low <= vars_[k] <= high:
                 write_row(n, each, at, x, gamma, beta, centers[k], offsets[k], rates[k], y)
             else:
                 scaled(1, 0, n, x, eps, sets, k)
                 for j in range(gammas):
                     write_scaled(each, x + j * each, sets.center[k] + sets.offset[k], sets.rate[k],
                                  1 if gamma == NULL else gamma[at + j], 0 if beta == NULL else beta[at + j],
-                                 <floating*> y + j * each)
+                                 y + j * each)
             x += n
             y += n
         r += count
 
 
 cdef SUMS row_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                       const floating* c, const floating* rate, const floating* shift, apart s, apart t, apart dgamma,
-                       apart dbeta) noexcept nogil:
+                       const floating* c, const floating* rate, const floating* shift, floating* s,
+                       floating* t, apart dgamma, apart dbeta) noexcept nogil:
     """s = sum v, t = sum v x_hat with v = gamma dy; dgamma += dy x_hat, dbeta += dy."""
     cdef Py_ssize_t i
     cdef floating mean = c[0], scale = rate[0], off = shift[0], u, sum_v = 0, sum_vu = 0
@@ -318,8 +358,8 @@ cdef SUMS row_products(Py_ssize_t n, const floating* x, const floating* dy, cons
 
 
 cdef SUMS four_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                        const floating* c_, const floating* rate_, const floating* shift_, apart s_, apart t_,
-                        apart dgamma, apart dbeta) noexcept nogil:
+                        const floating* c_, const floating* rate_, const floating* shift_, floating* s_,
+                        floating* t_, apart dgamma, apart dbeta) noexcept nogil:
     """The same of four rows: gamma, dgamma and dbeta are read once."""
     cdef Py_ssize_t i
     cdef int k
@@ -348,9 +388,9 @@ cdef SUMS four_products(Py_ssize_t n, const floating* x, const floating* dy, con
         s_[k], t_[k] = s[k], t[k]
 
 
-cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                          const floating* c_, const floating* rate_, const floating* b_, const floating* d_,
-                          apart dx) noexcept nogil:
+cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy,
+                          const floating* gamma, const floating* c_, const floating* rate_,
+                          const floating* b_, const floating* d_, apart dx) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k
     cdef floating c[4]
@@ -366,9 +406,9 @@ cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floa
             dx[k * n + i] = dy[k * n + i] * g * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
 
 
-cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                          const floating* c, const floating* rate, const floating* b, const floating* d,
-                          apart dx) noexcept nogil:
+cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy,
+                          const floating* gamma, const floating* c, const floating* rate, const floating* b,
+                          const floating* d, apart dx) noexcept nogil:
     """Of four rows, or one: dx = gamma dy rate + (x - c) b + d."""
     if count == 4:
         some_gradients(4, n, x, dy, gamma, c, rate, b, d, dx)
@@ -376,8 +416,9 @@ cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floa
         some_gradients(1, n, x, dy, gamma, c, rate, b, d, dx)
 
 
-cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                        const Sets* sets, Py_ssize_t at, floating* dx, floating* dgamma, floating* dbeta) noexcept nogil:
+cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floating* dy,
+                        const floating* gamma, const Sets* sets, Py_ssize_t at, floating* dx,
+                        floating* dgamma, floating* dbeta) noexcept nogil:
     """Four rows, or one, with a gamma for each number."""
     cdef floating c[4]
     cdef floating rate[4]
@@ -391,18 +432,14 @@ cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floati
         shift[k] = <floating> (-sets.offset[at + k] * sets.rate[at + k])
     if floating is float:
         if count == 4:
-            four_products(n, x, dy, gamma, c, rate, shift, <apart32> s, <apart32> t, <apart32> dgamma,
-                          <apart32> dbeta)
+            four_products(n, x, dy, gamma, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
         else:
-            row_products(n, x, dy, gamma, c, rate, shift, <apart32> s, <apart32> t, <apart32> dgamma,
-                         <apart32> dbeta)
+            row_products(n, x, dy, gamma, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
     else:
         if count == 4:
-            four_products(n, x, dy, gamma, c, rate, shift, <apart64> s, <apart64> t, <apart64> dgamma,
-                          <apart64> dbeta)
+            four_products(n, x, dy, gamma, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
         else:
-            row_products(n, x, dy, gamma, c, rate, shift, <apart64> s, <apart64> t, <apart64> dgamma,
-                         <apart64> dbeta)
+            row_products(n, x, dy, gamma, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
     for k in range(count):
         t[k] *= -rate[k] / <floating> n
         s[k] = t[k] * shift[k] - s[k] * (rate[k] / <floating> n)
@@ -413,29 +450,26 @@ cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floati
         rows_gradients(count, n, x, dy, gamma, c, rate, t, s, <apart64> dx)
 
 
-cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating c, floating rate, floating shift,
-                   double* first, double* second) noexcept nogil:
-    """first = sum dy, second = sum dy x_hat; four sums side by side."""
-    cdef Py_ssize_t i, q = n // 64 * 16 if n >= LONG else 0
-    cdef floating s0 = 0, s1 = 0, s2 = 0, s3 = 0, t0 = 0, t1 = 0, t2 = 0, t3 = 0
-    for i in range(q):
-        s0 += dy[i]
-        s1 += dy[q + i]
-        s2 += dy[2 * q + i]
-        s3 += dy[3 * q + i]
-        t0 += dy[i] * ((x[i] - c) * rate + shift)
-        t1 += dy[q + i] * ((x[q + i] - c) * rate + shift)
-        t2 += dy[2 * q + i] * ((x[2 * q + i] - c) * rate + shift)
-        t3 += dy[3 * q + i] * ((x[3 * q + i] - c) * rate + shift)
-    for i in range(4 * q, n):
-        s0 += dy[i]
-        t0 += dy[i] * ((x[i] - c) * rate + shift)
-    first[0] = (s0 + s1) + (s2 + s3)
-    second[0] = (t0 + t1) + (t2 + t3)
+cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating c, floating rate,
+                   floating shift, double* first, double* second) noexcept nogil:
+    """first = sum dy, second = sum dy x_hat."""
+    cdef Py_ssize_t i, j, end
+    cdef floating s, t
+    cdef double total = 0, others = 0
+    for j in range(0, n, 256):  # 2 FEW
+        end = min(j + 2 * FEW, n)
+        s = t = 0
+        for i in range(j, end):
+            s += dy[i]
+            t += dy[i] * ((x[i] - c) * rate + shift)
+        total += s
+        others += t
+    first[0], second[0] = total, others
 
 
-cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const floating* dy, const floating* gamma,
-                     double mean, double rate, floating* dx, double* dgamma, double* dbeta) noexcept nogil:
+cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const floating* dy,
+                     const floating* gamma, double mean, double rate, floating* dx, double* dgamma,
+                     double* dbeta) noexcept nogil:
     """A row in doubles, where a product may leave the range of the dtype."""
     cdef Py_ssize_t i
     cdef double s = 0, t = 0, u, v, g
@@ -456,9 +490,10 @@ cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const flo
         dx[i] = <floating> ((dy[i] * g - s - u * t) * rate) if n > 1 else 0
 
 
-cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each, const floating* x,
-                         const floating* dy, const floating* gamma, const Sets* sets, apart dx,
-                         apart some_gamma, apart some_beta, apart64 dgamma, apart64 dbeta) noexcept nogil:
+cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each,
+                         const floating* x, const floating* dy, const floating* gamma, const Sets* sets,
+                         floating* dx, floating* some_gamma, floating* some_beta, apart64 dgamma,
+                         apart64 dbeta) noexcept nogil:
     """Of each row, with v = dL/dx_hat = gamma dy:
 
         dx = rate (v - mean(v) - x_hat mean(v x_hat)),   dgamma += dy x_hat,   dbeta += dy
@@ -466,25 +501,27 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
     For a gamma for each number, some_gamma and some_beta are zeros of the length of gamma; they are added to
     dgamma and dbeta now and then. Without gamma, dgamma and dbeta are NULL.
     """
-    cdef Py_ssize_t r = 0, i, j, k, end, at, count, since = 0, gammas = n // each, total = gammas * period
-    cdef floating c, rate, shift, a, g
-    cdef double first, second, s, t, part, other
+    cdef Py_ssize_t r = 0, i, j, at, count, since = 0, gammas = n // each, total = gammas * period
+    cdef floating c = 0, rate, shift, a, g
+    cdef double high = moderate(c), low = 1 / high
+    cdef double s, t, part, other
     while r < rows:
         count = 1
         at = r % period * gammas if period > 1 else 0
         c = <floating> sets.center[r]
-        if n == 1 or not moderate(c, sets.rate[r]):
+        if n == 1 or not low <= sets.rate[r] <= high:
             row_scaled(n, each, x, dy, NULL if gamma == NULL else gamma + at, sets.center[r] + sets.offset[r],
-                       sets.rate[r], <floating*> dx, NULL if gamma == NULL else <double*> dgamma + at,
+                       sets.rate[r], dx, NULL if gamma == NULL else <double*> dgamma + at,
                        NULL if gamma == NULL else <double*> dbeta + at)
         elif each == 1 and gamma != NULL:
-            if period == 1 and rows - r >= 4 and moderate(c, sets.rate[r + 1]) \
-                    and moderate(c, sets.rate[r + 2]) and moderate(c, sets.rate[r + 3]):
+            if period == 1 and rows - r >= 4 and (
+                low <= sets.rate[r + 1] <= high and low <= sets.rate[r + 2] <= high
+                and low <= sets.rate[r + 3] <= high
+            ):
                 count = 4
-                rows_together(4, n, x, dy, gamma, sets, r, <floating*> dx, <floating*> some_gamma, <floating*> some_beta)
+                rows_together(4, n, x, dy, gamma, sets, r, dx, some_gamma, some_beta)
             else:
-                rows_together(1, n, x, dy, gamma + at, sets, r, <floating*> dx, <floating*> some_gamma + at,
-                              <floating*> some_beta + at)
+                rows_together(1, n, x, dy, gamma + at, sets, r, dx, some_gamma + at, some_beta + at)
             since += count
             if since >= FLUSH * period or r + count >= rows:
                 since = 0
@@ -497,13 +534,7 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
             shift = <floating> (-sets.offset[r] * sets.rate[r])
             s = t = 0
             for j in range(gammas):
-                part = other = 0
-                for i in range(0, each, 4096):  # PART
-                    end = min(PART, each - i)
-                    k = j * each + i
-                    products(end, x + k, dy + k, c, rate, shift, &first, &second)
-                    part += first
-                    other += second
+                products(each, x + j * each, dy + j * each, c, rate, shift, &part, &other)
                 if gamma == NULL:
                     s += part
                     t += other
@@ -535,8 +566,8 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
 # Long stretches of a channel are taken one by one. Short ones are columns: the matrix has a row for each
 # sample and channels x length columns, whose numbers are merged at last.
 
-cdef void stretches(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step, const floating* x,
-                    double* base, double* offset, double* square) noexcept nogil:
+cdef void stretches(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
+                    const floating* x, double* base, double* offset, double* square) noexcept nogil:
     """Mean = base + offset and square = sum (x - mean)^2 of each channel; samples are `step` apart."""
     cdef Py_ssize_t s, k, i, n
     cdef floating c
@@ -634,38 +665,24 @@ cdef CVOID fold(Py_ssize_t channels, Py_ssize_t length, Py_ssize_t n, double* ba
         base[k], offset[k], square[k] = b, o, q
 
 
-cdef IVOID write_columns(int count, Py_ssize_t columns, const floating* x, const floating* c, const floating* a,
-                         const floating* b, apart y) noexcept nogil:
-    cdef Py_ssize_t j
-    cdef int k
-    for j in range(columns):
-        for k in range(count):
-            y[k * columns + j] = (x[k * columns + j] - c[j]) * a[j] + b[j]
-
-
 cdef CVOID columns_affine(Py_ssize_t rows, Py_ssize_t columns, const floating* x, const floating* c,
-                          const floating* a, const floating* b, apart y) noexcept nogil:
+                          const floating* a, const floating* b, floating* y) noexcept nogil:
     """y = (x - c) a + b in each column."""
-    cdef Py_ssize_t r = 0
-    while r + 4 <= rows:
-        write_columns(4, columns, x, c, a, b, y)
-        r += 4
-        x += 4 * columns
-        y += 4 * columns
-    while r < rows:
-        write_columns(1, columns, x, c, a, b, y)
-        r += 1
+    cdef Py_ssize_t _, j
+    for _ in range(rows):
+        for j in range(columns):
+            y[j] = (x[j] - c[j]) * a[j] + b[j]
         x += columns
         y += columns
 
 
 cdef CVOID stretches_affine(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
                             const floating* x, const floating* c, const floating* a, const floating* b,
-                            apart y) noexcept nogil:
+                            floating* y) noexcept nogil:
     """y = (x - c) a + b in each channel; samples are `step` apart."""
-    cdef Py_ssize_t s, k, i
+    cdef Py_ssize_t _, k, i
     cdef floating mean, scale, shift
-    for s in range(samples):
+    for _ in range(samples):
         for k in range(channels):
             mean, scale, shift = c[k], a[k], b[k]
             for i in range(k * length, k * length + length):
@@ -680,12 +697,13 @@ cdef inline Py_ssize_t channels_at_once(Py_ssize_t channels, Py_ssize_t length) 
 
 
 cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
-                        const floating* x, const floating* gamma, const floating* beta, double eps, bint given,
-                        Sets* sets, floating* y) noexcept nogil:
+                        const floating* x, const floating* gamma, const floating* beta, double eps,
+                        bint given, Sets* sets, floating* y) noexcept nogil:
     """y = gamma x_hat + beta; a channel of all samples is a set. `elements`: a gamma and a beta for each of
     its numbers, not for each channel. `given`: the statistics are known. False: no memory."""
     cdef bint flat = length < SHORT or elements
-    cdef Py_ssize_t k, j, i, s, at, n, columns = channels * length if flat else channels, step = channels * length
+    cdef Py_ssize_t k, j, i, s, at, n, of = length if flat else 1, columns = channels * of
+    cdef Py_ssize_t step = channels * length
     cdef Py_ssize_t at_once = channels if flat else channels_at_once(channels, length)
     cdef double* base = <double*> malloc(columns * (3 * sizeof(double) + 3 * sizeof(floating)))
     cdef double* offset = base + columns
@@ -693,8 +711,10 @@ cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t leng
     cdef floating* c = <floating*> (square + columns)
     cdef floating* a = c + columns
     cdef floating* b = a + columns
+    cdef double bad, low, high
     if base == NULL:
         return False
+    low, high = least(c[0], eps), most(c[0])
     k = 0
     while k < channels:
         n = min(at_once, channels - k)
@@ -707,26 +727,20 @@ cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t leng
                 stretches(samples, n, length, step, x + k * length, base, offset, square)
             settle(c[0], n, samples * length, base, offset, square, eps, <apart64> (sets.center + k),
                    <apart64> (sets.offset + k), <apart64> (sets.var + k), <apart64> (sets.rate + k))
-            for j in range(k, k + n):
-                if not plain(c[0], sets.var[j], eps):
-                    scaled(samples, step, length, x + j * length, eps, sets, j)
-        if floating is float:
-            affine(n, length if flat else 1, elements, k, gamma, beta, sets, <apart32> c, <apart32> a, <apart32> b)
-        else:
-            affine(n, length if flat else 1, elements, k, gamma, beta, sets, <apart64> c, <apart64> a, <apart64> b)
+            outside(n, sets.var + k, low, high, &bad)
+            if bad:
+                for j in range(k, k + n):
+                    if not low <= sets.var[j] <= high:
+                        scaled(samples, step, length, x + j * length, eps, sets, j)
+        affine(n, of, elements, k, gamma, beta, sets, c, a, b)
         if flat:
-            if floating is float:
-                columns_affine(samples, columns, x, c, a, b, <apart32> y)
-            else:
-                columns_affine(samples, columns, x, c, a, b, <apart64> y)
+            columns_affine(samples, columns, x, c, a, b, y)
         else:
-            if floating is float:
-                stretches_affine(samples, n, length, step, x + k * length, c, a, b, <apart32> (y + k * length))
-            else:
-                stretches_affine(samples, n, length, step, x + k * length, c, a, b, <apart64> (y + k * length))
+            stretches_affine(samples, n, length, step, x + k * length, c, a, b, y + k * length)
         k += n
-    for k in range(channels):
-        if not plain(c[0], sets.var[k], eps):
+    outside(channels, sets.var, low, high, &bad)
+    for k in range(channels if bad else 0):
+        if not low <= sets.var[k] <= high:
             for s in range(samples):
                 for i in range(length):
                     j = s * step + k * length + i
@@ -737,8 +751,9 @@ cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t leng
     return True
 
 
-cdef CVOID affine(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t first, const floating* gamma,
-                  const floating* beta, const Sets* sets, apart c, apart a, apart b) noexcept nogil:
+cdef CVOID affine(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t first,
+                  const floating* gamma, const floating* beta, const Sets* sets, floating* c, floating* a,
+                  floating* b) noexcept nogil:
     """Of each column, `of` of them a channel: gamma x_hat + beta = (x - c) a + b."""
     cdef Py_ssize_t k, j, at
     cdef double g
@@ -765,22 +780,20 @@ cdef CVOID stretch_products(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t 
                             const floating* x, const floating* dy, const floating* c, const floating* rate,
                             const floating* shift, double* first, double* second) noexcept nogil:
     """first += sum dy, second += sum dy x_hat of each channel; samples are `step` apart."""
-    cdef Py_ssize_t s, k, i
+    cdef Py_ssize_t _, k
     cdef double one, two
-    for s in range(samples):
+    for _ in range(samples):
         for k in range(channels):
-            for i in range(0, length, 4096):  # PART
-                products(min(PART, length - i), x + k * length + i, dy + k * length + i, c[k], rate[k], shift[k],
-                         &one, &two)
-                first[k] += one
-                second[k] += two
+            products(length, x + k * length, dy + k * length, c[k], rate[k], shift[k], &one, &two)
+            first[k] += one
+            second[k] += two
         x += step
         dy += step
 
 
-cdef IVOID block_products(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x, const floating* dy,
-                          const floating* c, const floating* rate, const floating* shift, apart64 first,
-                          apart64 second) noexcept nogil:
+cdef IVOID block_products(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x,
+                          const floating* dy, const floating* c, const floating* rate,
+                          const floating* shift, apart64 first, apart64 second) noexcept nogil:
     cdef Py_ssize_t j
     cdef int k
     cdef floating s, t
@@ -841,11 +854,11 @@ cdef CVOID column_gradients(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step
 
 cdef CVOID stretch_gradients(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
                              const floating* x, const floating* dy, const floating* c, const floating* a,
-                             const floating* b, const floating* d, apart dx) noexcept nogil:
+                             const floating* b, const floating* d, floating* dx) noexcept nogil:
     """dx = dy a + (x - c) b + d in each channel; samples are `step` apart."""
-    cdef Py_ssize_t s, k, i
+    cdef Py_ssize_t _, k, i
     cdef floating mean, one, two, three
-    for s in range(samples):
+    for _ in range(samples):
         for k in range(channels):
             mean, one, two, three = c[k], a[k], b[k], d[k]
             for i in range(k * length, k * length + length):
@@ -855,9 +868,10 @@ cdef CVOID stretch_gradients(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t
         dx += step
 
 
-cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements, Py_ssize_t k,
-                         const floating* x, const floating* dy, const floating* gamma, double mean, double rate,
-                         floating* dx, double* dgamma, double* dbeta) noexcept nogil:
+cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
+                         Py_ssize_t k, const floating* x, const floating* dy, const floating* gamma,
+                         double mean, double rate, floating* dx, double* dgamma,
+                         double* dbeta) noexcept nogil:
     """A channel in doubles, where a product may leave the range of the dtype."""
     cdef Py_ssize_t i, j, s, at
     cdef double sum_v = 0, sum_vu = 0, u, g
@@ -897,18 +911,21 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
     Without gamma, dgamma and dbeta are NULL. False: no memory.
     """
     cdef bint flat = length < SHORT or elements
-    cdef Py_ssize_t k, j, n, width, of = length if flat else 1, step = channels * length
+    cdef Py_ssize_t k, n, of = length if flat else 1, step = channels * length
     # As many channels as leave x and dy in the cache for a second look.
-    cdef Py_ssize_t at_once = min(channels, max(1, TILE // length)) if flat else channels_at_once(channels, length)
-    if flat and samples * TILE * sizeof(floating) > FAST:
-        at_once = channels
-    width = at_once * of
+    cdef Py_ssize_t at_once = channels_at_once(channels, length)
+    if flat:
+        at_once = min(channels, max(1, TILE // length))
+        if samples * TILE * sizeof(floating) > FAST:
+            at_once = channels
+    cdef Py_ssize_t width = at_once * of
     cdef double* first = <double*> malloc(width * (2 * sizeof(double) + 4 * sizeof(floating)))
     cdef double* second = first + width
     cdef floating* c = <floating*> (second + width)
     cdef floating* a = c + width
     cdef floating* b = a + width
     cdef floating* d = b + width
+    cdef double bad
     if first == NULL:
         return False
     k = 0
@@ -917,21 +934,15 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
         width = n * of
         memset(first, 0, width * sizeof(double))
         memset(second, 0, width * sizeof(double))
-        if floating is float:
-            normal(n, of, k, sets, <apart32> c, <apart32> a, <apart32> b)
-        else:
-            normal(n, of, k, sets, <apart64> c, <apart64> a, <apart64> b)
+        normal(n, of, k, sets, c, a, b)
         if flat:
             column_products(samples, width, step, x + k * length, dy + k * length, c, a, b, <apart64> first,
                             <apart64> second)
         else:
-            stretch_products(samples, n, length, step, x + k * length, dy + k * length, c, a, b, first, second)
-        if floating is float:
-            slopes(n, of, elements, k, samples * length, gamma, sets, first, second, <apart32> a, <apart32> b,
-                   <apart32> d, <apart64> dgamma, <apart64> dbeta)
-        else:
-            slopes(n, of, elements, k, samples * length, gamma, sets, first, second, <apart64> a, <apart64> b,
-                   <apart64> d, <apart64> dgamma, <apart64> dbeta)
+            stretch_products(samples, n, length, step, x + k * length, dy + k * length, c, a, b, first,
+                             second)
+        slopes(n, of, elements, k, samples * length, gamma, sets, first, second, a, b, d, <apart64> dgamma,
+               <apart64> dbeta)
         if flat:
             if floating is float:
                 column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
@@ -940,23 +951,20 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
                 column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
                                  <apart64> (dx + k * length))
         else:
-            if floating is float:
-                stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
-                                  <apart32> (dx + k * length))
-            else:
-                stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
-                                  <apart64> (dx + k * length))
+            stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
+                              dx + k * length)
         k += n
-    for k in range(channels):
-        if not moderate(c[0], sets.rate[k]):
-            channel_scaled(samples, channels, length, elements, k, x, dy, gamma, sets.center[k] + sets.offset[k],
-                           sets.rate[k], dx, dgamma, dbeta)
+    outside(channels, sets.rate, 1 / moderate(c[0]), moderate(c[0]), &bad)
+    for k in range(channels if bad else 0):
+        if not 1 / moderate(c[0]) <= sets.rate[k] <= moderate(c[0]):
+            channel_scaled(samples, channels, length, elements, k, x, dy, gamma,
+                           sets.center[k] + sets.offset[k], sets.rate[k], dx, dgamma, dbeta)
     free(first)
     return True
 
 
-cdef CVOID normal(Py_ssize_t channels, Py_ssize_t of, Py_ssize_t at, const Sets* sets, apart c, apart a,
-                  apart b) noexcept nogil:
+cdef CVOID normal(Py_ssize_t channels, Py_ssize_t of, Py_ssize_t at, const Sets* sets, floating* c,
+                  floating* a, floating* b) noexcept nogil:
     """Of each column, `of` of them a channel: x_hat = (x - c) a + b."""
     cdef Py_ssize_t k, j
     cdef const double* center = sets.center + at
@@ -976,8 +984,8 @@ cdef CVOID normal(Py_ssize_t channels, Py_ssize_t of, Py_ssize_t at, const Sets*
 
 
 cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t at, Py_ssize_t count,
-                  const floating* gamma, const Sets* sets, const double* first, const double* second, apart a, apart b,
-                  apart d, apart64 dgamma, apart64 dbeta) noexcept nogil:
+                  const floating* gamma, const Sets* sets, const double* first, const double* second,
+                  floating* a, floating* b, floating* d, apart64 dgamma, apart64 dbeta) noexcept nogil:
     """Of each column: dx = dy a + (x - c) b + d; and the sums of the channels in dgamma and dbeta."""
     cdef Py_ssize_t k, j, i
     cdef double s, t, g, share = -1.0 / count
@@ -1020,6 +1028,8 @@ cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t 
 
 # From Python -----------------------------------------------------------------------------------------------
 
+@cython.no_gc
+@cython.freelist(16)
 cdef class Cache:
     """What a normalization keeps for its backward pass.
 
@@ -1045,13 +1055,29 @@ cdef class Cache:
     cdef readonly double eps
     cdef readonly bint has_beta
     cdef cnp.ndarray scale       # gamma for the kernel, ones if there is only beta, else None
-    cdef cnp.ndarray statistics  # 4 x sets: center, offset, var, rate
+    cdef double* numbers         # 4 x sets: center, offset, var, rate
     cdef int lead                # axes before those that are normalized
     cdef Py_ssize_t sets, one, two, three  # rows, n, period, each; or channels, samples, length, elements
 
+    def __dealloc__(self):
+        free(self.numbers)
+
+    cdef int reserve(self, Py_ssize_t sets) except -1:
+        self.sets = sets
+        self.numbers = <double*> malloc(4 * sets * sizeof(double))
+        if self.numbers == NULL:
+            raise MemoryError
+        return 0
+
+    cdef cnp.ndarray statistics(self):
+        cdef cnp.npy_intp[2] shape = [4, self.sets]
+        cdef cnp.ndarray copy = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, 0)
+        memcpy(cnp.PyArray_DATA(copy), self.numbers, 4 * self.sets * sizeof(double))
+        return copy
+
     cdef Sets pointers(self) noexcept:
         cdef Sets sets
-        sets.center = <double*> cnp.PyArray_DATA(self.statistics)
+        sets.center = self.numbers
         sets.offset = sets.center + self.sets
         sets.var = sets.offset + self.sets
         sets.rate = sets.var + self.sets
@@ -1066,21 +1092,22 @@ cdef class Cache:
 
     @property
     def mean(self):
-        return (self.statistics[0] + self.statistics[1]).reshape(self.shape())
+        center, offset, _, _ = self.statistics()
+        return (center + offset).reshape(self.shape())
 
     @property
     def var(self):
-        return self.statistics[2].reshape(self.shape())
+        return (<object> self.statistics())[2].reshape(self.shape())
 
     @property
     def std(self):
-        _, _, var, rate = self.statistics
+        _, _, var, rate = self.statistics()
         # A variance may be beyond the doubles where its root is not.
         return np.where(np.isinf(var), 1 / rate, np.sqrt(var + self.eps)).reshape(self.shape())
 
     @property
     def x_hat(self):
-        center, offset, _, rate = self.statistics
+        center, offset, _, rate = self.statistics()
         if self.kind == "batch_norm":
             form, stretch = (len(self.x), self.sets, -1), (1, -1, 1)
         else:
@@ -1090,18 +1117,22 @@ cdef class Cache:
         return result.astype(self.x.dtype).reshape((<object> self.x).shape)
 
     def __repr__(self):
-        return f"<cache of {self.kind}: x {(<object> self.x).shape} {(<object> self.x).dtype}, mean and std {self.shape()}>"
+        x = <object> self.x
+        return f"<cache of {self.kind}: x {x.shape} {x.dtype}, mean and std {self.shape()}>"
 
     def __reduce__(self):
-        return _restore, (self.kind, self.x, self.gamma, self.eps, self.has_beta, self.scale, self.statistics,
-                          self.lead, self.sets, self.one, self.two, self.three)
+        return _restore, (self.kind, self.x, self.gamma, self.eps, self.has_beta, self.scale,
+                          self.statistics(), self.lead, self.sets, self.one, self.two, self.three)
 
 
 def _restore(kind, x, gamma, eps, has_beta, scale, statistics, lead, *numbers):
     cdef Cache cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta = kind, x, gamma, eps, has_beta
-    cache.scale, cache.statistics, cache.lead = scale, statistics, lead
-    cache.sets, cache.one, cache.two, cache.three = numbers
+    cache.scale, cache.lead = scale, lead
+    _, cache.one, cache.two, cache.three = numbers
+    cdef cnp.ndarray copy = statistics
+    cache.reserve(numbers[0])
+    memcpy(cache.numbers, cnp.PyArray_DATA(copy), 4 * cache.sets * sizeof(double))
     return cache
 
 
@@ -1121,10 +1152,13 @@ cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     return True
 
 
-cdef inline bint apart_from(cnp.ndarray a, cnp.ndarray b) noexcept:
+cdef inline bint shares(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two arrays in C order have memory in common; b may be None."""
+    if b is None:
+        return False
     cdef char* p = <char*> cnp.PyArray_DATA(a)
     cdef char* q = <char*> cnp.PyArray_DATA(b)
-    return p + cnp.PyArray_NBYTES(a) <= q or q + cnp.PyArray_NBYTES(b) <= p
+    return q < p + cnp.PyArray_NBYTES(a) and p < q + cnp.PyArray_NBYTES(b)
 
 
 cdef cnp.ndarray like(cnp.ndarray x):
@@ -1136,7 +1170,7 @@ cdef cnp.ndarray result(object out, cnp.ndarray x, cnp.ndarray other):
     if out is None:
         return like(x)
     if not (fits(out, cnp.PyArray_TYPE(x)) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> out)
-            and same_shape(out, x) and apart_from(out, x) and apart_from(out, other)):
+            and same_shape(out, x) and not shares(out, x) and not shares(out, other)):
         return None
     return out
 
@@ -1159,24 +1193,32 @@ cdef inline int parameter(cnp.ndarray x, object gamma, int lead) noexcept:
     return 0
 
 
+cdef inline PyThreadState* let_others(Py_ssize_t n) noexcept:
+    return PyEval_SaveThread() if n > WORK else NULL
+
+
+cdef inline void done_with(PyThreadState* state) noexcept:
+    if state != NULL:
+        PyEval_RestoreThread(state)
+
+
 cdef inline bint valid(double eps) noexcept:
     return 0 < eps < 1e308
 
 
 def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out):
-    """Normalize rows; the axes from `lead` on are a row, cut into groups. None if an argument does not fit."""
+    """Normalize rows: the axes from `lead` on, cut into groups. None if an argument does not fit."""
     cdef cnp.ndarray x, y, scale = None, shift = None
     cdef int dtype, ndim, i, what = 3
     cdef Py_ssize_t outer = 1, n = 1, each
     cdef Cache cache
-    cdef cnp.npy_intp dims[2]
     cdef Sets sets
     if not cnp.PyArray_CheckExact(x_):
         return None
     x = x_
     dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
-    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x) and 0 <= lead < ndim
-            and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x)
+            and 0 <= lead < ndim and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
         return None
     for i in range(lead):
         outer *= cnp.PyArray_DIM(x, i)
@@ -1195,7 +1237,7 @@ def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out
         if not i or (gamma is not None and i != what):
             return None
         what, shift = i, beta
-    if not what or (scale is not None and not apart_from(y, scale)) or (shift is not None and not apart_from(y, shift)):
+    if not what or shares(y, scale) or shares(y, shift):
         return None
     if scale is None and shift is not None:
         scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
@@ -1204,23 +1246,23 @@ def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out
         shift = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(scale), cnp.PyArray_DIMS(scale), dtype, 0)
     each = 1 if what == 1 else n // cnp.PyArray_DIM(x, 1) if what == 2 else n // groups
     cache = Cache.__new__(Cache)
-    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta, cache.scale = kind, x, gamma, eps, beta is not None, scale
-    cache.sets, cache.one, cache.two, cache.three = outer * groups, n // groups, groups, each
-    cache.lead = lead
-    dims[0], dims[1] = 4, cache.sets
-    cache.statistics = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
+    cache.kind, cache.x, cache.gamma, cache.eps = kind, x, gamma, eps
+    cache.scale, cache.has_beta = scale, beta is not None
+    cache.one, cache.two, cache.three, cache.lead = n // groups, groups, each, lead
+    cache.reserve(outer * groups)
     sets = cache.pointers()
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* yp = cnp.PyArray_DATA(y)
     cdef void* gp = NULL if scale is None else cnp.PyArray_DATA(scale)
     cdef void* bp = NULL if shift is None else cnp.PyArray_DATA(shift)
-    with nogil:
-        if dtype == cnp.NPY_FLOAT32:
-            rows_forward(cache.sets, cache.one, groups, each, <const float*> xp, <const float*> gp, <const float*> bp,
-                         eps, &sets, <apart32> yp)
-        else:
-            rows_forward(cache.sets, cache.one, groups, each, <const double*> xp, <const double*> gp,
-                         <const double*> bp, eps, &sets, <apart64> yp)
+    cdef PyThreadState* state = let_others(cnp.PyArray_SIZE(x))
+    if dtype == cnp.NPY_FLOAT32:
+        rows_forward(cache.sets, cache.one, groups, each, <const float*> xp, <const float*> gp,
+                     <const float*> bp, eps, &sets, <float*> yp)
+    else:
+        rows_forward(cache.sets, cache.one, groups, each, <const double*> xp, <const double*> gp,
+                     <const double*> bp, eps, &sets, <double*> yp)
+    done_with(state)
     return y, cache
 
 
@@ -1277,22 +1319,23 @@ def backward(dy_, Cache cache, out):
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* vp = cnp.PyArray_DATA(dy)
     cdef void* up = cnp.PyArray_DATA(dx)
-    with nogil:
-        if batch:
-            if dtype == cnp.NPY_FLOAT32:
-                done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const float*> xp,
-                                      <const float*> vp, <const float*> gp, &sets, <float*> up, dgamma, dbeta)
-            else:
-                done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const double*> xp,
-                                      <const double*> vp, <const double*> gp, &sets, <double*> up, dgamma, dbeta)
-        elif dtype == cnp.NPY_FLOAT32:
-            rows_backward(cache.sets, cache.one, cache.two, cache.three, <const float*> xp, <const float*> vp,
-                          <const float*> gp, &sets, <apart32> up, <apart32> some, <apart32> (some + total * size),
-                          <apart64> dgamma, <apart64> dbeta)
+    cdef PyThreadState* state = let_others(cnp.PyArray_SIZE(x))
+    if batch:
+        if dtype == cnp.NPY_FLOAT32:
+            done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const float*> xp,
+                                  <const float*> vp, <const float*> gp, &sets, <float*> up, dgamma, dbeta)
         else:
-            rows_backward(cache.sets, cache.one, cache.two, cache.three, <const double*> xp, <const double*> vp,
-                          <const double*> gp, &sets, <apart64> up, <apart64> some, <apart64> (some + total * size),
-                          <apart64> dgamma, <apart64> dbeta)
+            done = batch_backward(cache.one, cache.sets, cache.two, cache.three, <const double*> xp,
+                                  <const double*> vp, <const double*> gp, &sets, <double*> up, dgamma, dbeta)
+    elif dtype == cnp.NPY_FLOAT32:
+        rows_backward(cache.sets, cache.one, cache.two, cache.three, <const float*> xp, <const float*> vp,
+                      <const float*> gp, &sets, <float*> up, <float*> some, <float*> (some + total * size),
+                      <apart64> dgamma, <apart64> dbeta)
+    else:
+        rows_backward(cache.sets, cache.one, cache.two, cache.three, <const double*> xp, <const double*> vp,
+                      <const double*> gp, &sets, <double*> up, <double*> some,
+                      <double*> (some + total * size), <apart64> dgamma, <apart64> dbeta)
+    done_with(state)
     try:
         if not done:
             raise MemoryError
@@ -1311,20 +1354,20 @@ def inference(x, gamma, beta, mean, var, double eps, out):
     return channels_of(x, gamma, beta, eps, mean, var, 0, False, True, out)
 
 
-cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum, bint unbiased, bint known, out):
+cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum, bint unbiased, bint known,
+                        out):
     cdef cnp.ndarray x, y, scale = None, shift = None, first, second
     cdef int dtype, ndim, i, what = 3
     cdef Py_ssize_t samples, channels, length = 1, count
     cdef Cache cache
-    cdef cnp.npy_intp dims[2]
     cdef Sets sets
     cdef bint done, negative
     if not cnp.PyArray_CheckExact(x_):
         return None
     x = x_
     dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
-    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x) and ndim >= 2
-            and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x)
+            and ndim >= 2 and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
         return None
     samples, channels = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
     for i in range(2, ndim):
@@ -1343,31 +1386,34 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
         if not i or (gamma is not None and i != what):
             return None
         what, shift = i, beta
-    if not what or (scale is not None and not apart_from(y, scale)) or (shift is not None and not apart_from(y, shift)):
+    if not what or shares(y, scale) or shares(y, shift):
         return None
     if mean is not None or var is not None:
         if not (fits(mean, dtype) and fits(var, dtype)):
             return None
         first, second = mean, var
-        if not (cnp.PyArray_NDIM(first) == 1 and cnp.PyArray_NDIM(second) == 1 and cnp.PyArray_DIM(first, 0) == channels
-                and cnp.PyArray_DIM(second, 0) == channels and apart_from(y, first) and apart_from(y, second)):
+        if not parameter(x, first, 1) or not same_shape(first, second) or cnp.PyArray_NDIM(first) != 1:
             return None
-        if not known and not (cnp.PyArray_ISWRITEABLE(first) and cnp.PyArray_ISWRITEABLE(second)
-                              and apart_from(first, second) and apart_from(first, x) and apart_from(second, x)
-                              and (scale is None or (apart_from(first, scale) and apart_from(second, scale)))
-                              and (shift is None or (apart_from(first, shift) and apart_from(second, shift)))):
+        if shares(y, first) or shares(y, second):
             return None
+        if not known:
+            if not (cnp.PyArray_ISWRITEABLE(first) and cnp.PyArray_ISWRITEABLE(second)) or shares(first,
+                                                                                                  second):
+                return None
+            if shares(first, x) or shares(first, scale) or shares(first, shift):
+                return None
+            if shares(second, x) or shares(second, scale) or shares(second, shift):
+                return None
     elif known:
         return None
     if scale is None and shift is not None:
         scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
         scale += 1
     cache = Cache.__new__(Cache)
-    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta, cache.scale = (
-        "batch_norm", x, gamma, eps, beta is not None, scale)
-    cache.sets, cache.one, cache.two, cache.three = channels, samples, length, what == 1 and length > 1
-    dims[0], dims[1] = 4, channels
-    cache.statistics = cnp.PyArray_EMPTY(2, dims, cnp.NPY_FLOAT64, 0)
+    cache.kind, cache.x, cache.gamma, cache.eps = "batch_norm", x, gamma, eps
+    cache.scale, cache.has_beta = scale, beta is not None
+    cache.one, cache.two, cache.three = samples, length, what == 1 and length > 1
+    cache.reserve(channels)
     sets = cache.pointers()
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* yp = cnp.PyArray_DATA(y)
@@ -1376,32 +1422,33 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
     cdef void* mp = NULL if mean is None else cnp.PyArray_DATA(first)
     cdef void* vp = NULL if mean is None else cnp.PyArray_DATA(second)
     cdef double more = <double> count / (count - 1) if unbiased and count > 1 else 1
-    with nogil:
-        if known:
-            if dtype == cnp.NPY_FLOAT32:
-                negative = take(channels, <const float*> mp, <const float*> vp, eps, &sets)
-            else:
-                negative = take(channels, <const double*> mp, <const double*> vp, eps, &sets)
-            if negative:
-                with gil:
-                    return None
+    if known:
         if dtype == cnp.NPY_FLOAT32:
-            done = batch_forward(samples, channels, length, cache.three, <const float*> xp, <const float*> gp,
-                                 <const float*> bp, eps, known, &sets, <float*> yp)
+            negative = take(channels, <const float*> mp, <const float*> vp, eps, &sets)
         else:
-            done = batch_forward(samples, channels, length, cache.three, <const double*> xp, <const double*> gp,
-                                 <const double*> bp, eps, known, &sets, <double*> yp)
-        if done and not known and mp != NULL:
-            if dtype == cnp.NPY_FLOAT32:
-                update(channels, momentum, more, &sets, <float*> mp, <float*> vp)
-            else:
-                update(channels, momentum, more, &sets, <double*> mp, <double*> vp)
+            negative = take(channels, <const double*> mp, <const double*> vp, eps, &sets)
+        if negative:
+            return None
+    cdef PyThreadState* state = let_others(cnp.PyArray_SIZE(x))
+    if dtype == cnp.NPY_FLOAT32:
+        done = batch_forward(samples, channels, length, cache.three, <const float*> xp, <const float*> gp,
+                             <const float*> bp, eps, known, &sets, <float*> yp)
+    else:
+        done = batch_forward(samples, channels, length, cache.three, <const double*> xp, <const double*> gp,
+                             <const double*> bp, eps, known, &sets, <double*> yp)
+    if done and not known and mp != NULL:
+        if dtype == cnp.NPY_FLOAT32:
+            update(channels, momentum, more, &sets, <float*> mp, <float*> vp)
+        else:
+            update(channels, momentum, more, &sets, <double*> mp, <double*> vp)
+    done_with(state)
     if not done:
         raise MemoryError
     return y if known else (y, cache)
 
 
-cdef bint take(Py_ssize_t n, const floating* mean, const floating* var, double eps, Sets* sets) noexcept nogil:
+cdef bint take(Py_ssize_t n, const floating* mean, const floating* var, double eps,
+               Sets* sets) noexcept nogil:
     """False, and the statistics; or True if a variance is negative."""
     cdef Py_ssize_t k
     for k in range(n):

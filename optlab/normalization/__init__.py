@@ -1,6 +1,7 @@
 """Normalizations and their derivatives: pairs of forward and backward."""
 
-from .batch import Cache, batch_norm, batch_norm_backward, batch_norm_inference, population_statistics
+from .._kernels.norms import Cache
+from .batch import batch_norm, batch_norm_backward, batch_norm_inference, population_statistics
 from .layer import (
     group_norm,
     group_norm_backward,

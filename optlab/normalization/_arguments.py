@@ -48,7 +48,7 @@ def positive_eps(value: Any) -> float:
 
 def parameters(x: Array, gamma: Any, beta: Any, shapes: list[tuple[int, ...]]) -> tuple[Any, Any]:
     """gamma and beta of one of the shapes, both the same, or None."""
-    given = []
+    given: list[Array | None] = []
     for name, value in (("gamma", gamma), ("beta", beta)):
         if value is None:
             given.append(None)

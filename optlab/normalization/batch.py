@@ -77,12 +77,12 @@ def batch_norm(
 
     Notes
     -----
-    Each number of y is good to a few units in the last place of the normalized one, whatever the mean, and
-    where squares leave the range of the dtype. A constant channel becomes `beta`. NaN and infinite numbers make
-    their channel NaN, and its running statistics.
+    Each number of y is good to a few units in the last place of a normalized one, whatever the mean, and
+    where squares leave the range of the dtype. A constant channel becomes `beta`. NaN and infinite numbers
+    make their channel NaN, and its running statistics.
 
-    The names and defaults are PyTorch's. Keras' ``momentum`` is 1 minus this one (0.99), its eps 1e-3, and its
-    running variance not corrected: ``unbiased=False``.
+    The names and defaults are PyTorch's. Keras' ``momentum`` is 1 minus this one (0.99), its eps 1e-3, and
+    its running variance not corrected: ``unbiased=False``.
 
     References
     ----------
@@ -136,7 +136,8 @@ def batch_norm_backward(
         \hat v_i &= \gamma \frac{\partial \mathcal L}{\partial y_i}, \\
         \frac{\partial \mathcal L}{\partial x_i} &= \frac{1}{\sqrt{\sigma^2 + \epsilon}}
         \Bigl(\hat v_i - \overline{\hat v} - \hat x_i\, \overline{\hat v \hat x}\Bigr), \\
-        \frac{\partial \mathcal L}{\partial \gamma} &= \sum_i \hat x_i \frac{\partial \mathcal L}{\partial y_i},
+        \frac{\partial \mathcal L}{\partial \gamma}
+        &= \sum_i \hat x_i \frac{\partial \mathcal L}{\partial y_i},
         \qquad \frac{\partial \mathcal L}{\partial \beta} = \sum_i \frac{\partial \mathcal L}{\partial y_i}
 
     for each channel; bars are means over its m numbers.
@@ -295,8 +296,8 @@ def population_statistics(caches: Iterable[Cache]) -> tuple[Array, Array]:
         first = first or cache
         if (cache.mean.shape, cache.x.dtype) != (first.mean.shape, first.x.dtype):
             raise ValueError(
-                f"caches: expected the same channels and dtype, got {first.mean.shape[0]} of {first.x.dtype} and "
-                f"{cache.mean.shape[0]} of {cache.x.dtype}"
+                f"caches: expected the same channels and dtype, got {first.mean.size} of {first.x.dtype} "
+                f"and {cache.mean.size} of {cache.x.dtype}"
             )
         count = cache.x.size // cache.mean.size
         mean = mean + count * cache.mean

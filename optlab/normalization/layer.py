@@ -67,12 +67,12 @@ def layer_norm(
 
     Notes
     -----
-    Each number of y is good to a few units in the last place of the normalized one, whatever the mean: also
+    Each number of y is good to a few units in the last place of a normalized one, whatever the mean: also
     where the deviation is a millionth of the mean, where squares leave the range of the dtype, and for sets
     of one number or of equal numbers, which become `beta`. NaN and infinite numbers make their set NaN.
 
-    ``torch.nn.functional.layer_norm`` has no default for `normalized_shape`: for images (N, C, H, W), (C, H, W)
-    gives this function's. Keras' layer normalizes the last axis only, with eps 1e-3.
+    ``torch.nn.functional.layer_norm`` has no default for `normalized_shape`: for images (N, C, H, W),
+    (C, H, W) gives this function's. Keras' layer normalizes the last axis only, with eps 1e-3.
 
     References
     ----------
@@ -207,8 +207,8 @@ def group_norm(
 
     Notes
     -----
-    One group is `layer_norm`, as many as channels `instance_norm`. ``torch.nn.functional.group_norm`` takes the
-    groups as second argument; Keras' layer has 32 groups and eps 1e-3 by default.
+    One group is `layer_norm`, as many as channels `instance_norm`. ``torch.nn.functional.group_norm`` takes
+    the groups as second argument; Keras' layer has 32 groups and eps 1e-3 by default.
 
     References
     ----------
@@ -234,8 +234,9 @@ def layer_norm_backward(
         \hat v_i &= \gamma_i \frac{\partial \mathcal L}{\partial y_i}, \\
         \frac{\partial \mathcal L}{\partial x_i} &= \frac{1}{\sqrt{\sigma^2 + \epsilon}}
         \Bigl(\hat v_i - \overline{\hat v} - \hat x_i\, \overline{\hat v \hat x}\Bigr), \\
-        \frac{\partial \mathcal L}{\partial \gamma_i} &= \sum \hat x_i \frac{\partial \mathcal L}{\partial y_i},
-        \qquad \frac{\partial \mathcal L}{\partial \beta_i} = \sum \frac{\partial \mathcal L}{\partial y_i}
+        \frac{\partial \mathcal L}{\partial \gamma_i}
+        &= \sum \hat x_i \frac{\partial \mathcal L}{\partial y_i}, \qquad
+        \frac{\partial \mathcal L}{\partial \beta_i} = \sum \frac{\partial \mathcal L}{\partial y_i}
 
     Bars are means over the set that is normalized, sums run over all numbers that share a :math:`\gamma`.
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _validation
-from .batch import Cache, batch_norm, batch_norm_backward
+from .._kernels.norms import Cache
+from .batch import batch_norm, batch_norm_backward
 
 Array = NDArray[Any]
 
