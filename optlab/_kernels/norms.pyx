@@ -311,7 +311,9 @@ cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssi
     cdef apart64 offsets = <apart64> sets.offset
     cdef apart64 vars_ = <apart64> sets.var
     cdef apart64 rates = <apart64> sets.rate
-    cdef double low = least(c[0], eps), high = most(c[0])
+    cdef double low, high
+    c[0] = 0
+    low, high = least(c[0], eps), most(c[0])
     r = 0
     while r < rows:
         count = min(together, rows - r)
@@ -504,15 +506,18 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
     cdef Py_ssize_t r = 0, i, j, at, count, since = 0, gammas = n // each, total = gammas * period
     cdef floating c = 0, rate, shift, a, g
     cdef double high = moderate(c), low = 1 / high
-    cdef double s, t, part, other
+    cdef double s, t, part, other, mean
     while r < rows:
         count = 1
         at = r % period * gammas if period > 1 else 0
         c = <floating> sets.center[r]
         if n == 1 or not low <= sets.rate[r] <= high:
-            row_scaled(n, each, x, dy, NULL if gamma == NULL else gamma + at, sets.center[r] + sets.offset[r],
-                       sets.rate[r], dx, NULL if gamma == NULL else <double*> dgamma + at,
-                       NULL if gamma == NULL else <double*> dbeta + at)
+            mean = sets.center[r] + sets.offset[r]
+            if gamma == NULL:
+                row_scaled(n, each, x, dy, gamma, mean, sets.rate[r], dx, <double*> NULL, <double*> NULL)
+            else:
+                row_scaled(n, each, x, dy, gamma + at, mean, sets.rate[r], dx, <double*> dgamma + at,
+                           <double*> dbeta + at)
         elif each == 1 and gamma != NULL:
             if period == 1 and rows - r >= 4 and (
                 low <= sets.rate[r + 1] <= high and low <= sets.rate[r + 2] <= high
