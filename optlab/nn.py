@@ -87,6 +87,7 @@ class Layer:
     dtype: np.dtype[Any] | None = None
     grads: list[Array]
     _cache: Any = None
+    _before: Any = None  # running statistics before the last forward for training
 
     def __init__(self) -> None:
         self.grads = []
@@ -110,7 +111,8 @@ class Layer:
         Raises
         ------
         ValueError, TypeError
-            An input whose shape or dtype does not fit.
+            An input without numbers, or whose shape or dtype does not fit. Parameters and running statistics
+            are as before then.
         """
         return self._run(x, training)
 
@@ -148,7 +150,10 @@ class Layer:
 
     def _run(self, x: Array, training: bool, **more: Any) -> Array:
         self._cache = None
-        y, cache = self._forward(_array("x", x, self.dtype), training, **more)
+        x = _array("x", x, self.dtype)
+        if x.size == 0 or x.ndim == 0:
+            raise ValueError(f"x: expected samples with at least one number, got shape {x.shape}")
+        y, cache = self._forward(x, training, **more)
         if training:
             self._cache = y.shape, y.dtype, cache
         return y
@@ -159,12 +164,17 @@ class Layer:
     def _backward(self, dy: Array, cache: Any) -> tuple[Array, list[Array]]:
         raise NotImplementedError
 
+    def _undo(self) -> None:
+        """Take back what the last `forward` for training has moved besides its result."""
+
     @property
     def params(self) -> list[Array]:
         return [getattr(layer, name) for layer, name in self._places()]
 
     @params.setter
     def params(self, arrays: Iterable[Array]) -> None:
+        if not isinstance(arrays, Iterable):
+            raise TypeError(f"params: expected a list of arrays, got {type(arrays).__name__}")
         places, arrays = self._places(), list(arrays)
         if len(arrays) != len(places):
             raise ValueError(f"params: expected {len(places)} arrays, got {len(arrays)}")
@@ -185,7 +195,7 @@ class Layer:
         return [self]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": None}
+        return self.__dict__ | {"_cache": None, "_before": None}
 
     def __repr__(self) -> str:
         params = (f"{name} {getattr(self, name).shape}" for name in self.names)
@@ -279,7 +289,14 @@ class Dense(Layer):
         if dy.ndim > 2:
             x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
         dW = x.T @ dy
-        return dx, [dW] if self.b is None else [dW, dy.sum(axis=0)]
+        return dx, [dW] if self.b is None else [dW, _total(dy)]
+
+
+def _total(rows: Array) -> Array:
+    """The sum of the rows; NumPy adds them one by one, which costs float32 two digits in 10 000 rows."""
+    few = rows.dtype == DOUBLE or len(rows) < 16
+    total: Array = rows.sum(axis=0) if few else rows.sum(axis=0, dtype=np.float64).astype(rows.dtype)
+    return total
 
 
 class Conv2d(Layer):
@@ -704,7 +721,8 @@ class BatchNorm(_Norm):
         if not training:
             y = normalization.batch_norm_inference(x, self.gamma, self.beta, mean, var, eps=self.eps)
             return y, None
-        return normalization.batch_norm(
+        before = mean.copy(), var.copy()
+        result = normalization.batch_norm(
             x,
             self.gamma,
             self.beta,
@@ -714,6 +732,12 @@ class BatchNorm(_Norm):
             momentum=self.momentum,
             unbiased=self.unbiased,
         )
+        self._before = before
+        return result
+
+    def _undo(self) -> None:
+        if self._before is not None:
+            self.running_mean[:], self.running_var[:] = self._before
 
 
 class LayerNorm(_Norm):
@@ -765,7 +789,8 @@ class LayerNorm(_Norm):
         affine: bool = True,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        axes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        several = isinstance(shape, tuple | list) or (isinstance(shape, np.ndarray) and shape.ndim > 0)
+        axes = tuple(shape) if several else (shape,)  # type: ignore[arg-type]
         if not axes:
             raise ValueError("shape: expected at least one axis, got none")
         super().__init__(tuple(_validation.count("shape", n, minimum=1) for n in axes), eps, affine, dtype)
@@ -1061,7 +1086,7 @@ class Recurrent(Layer):
             dh = back
         da = da.reshape(steps * n, units)
         dx = np.ascontiguousarray((da @ W.T).reshape(steps, n, len(W)).transpose(1, 0, 2))
-        rest = [sum(g) for g in zip(*scales, strict=True)] if self.layer_norm else [da.sum(axis=0)]
+        rest = [sum(g) for g in zip(*scales, strict=True)] if self.layer_norm else [_total(da)]
         return dx, [x.T @ da, h[:-1].reshape(steps * n, units).T @ da, *rest]
 
 
@@ -1132,9 +1157,20 @@ class Sequential(Layer):
         self.layers = layers
 
     def _forward(self, x: Array, training: bool) -> tuple[Array, Any]:
-        for layer in self.layers:
-            x = layer.forward(x, training=training)
+        done = 0
+        try:
+            for layer in self.layers:
+                x = layer.forward(x, training=training)
+                done += 1
+        except BaseException:
+            for layer in self.layers[:done] if training else ():
+                layer._undo()
+            raise
         return x, None
+
+    def _undo(self) -> None:
+        for layer in self.layers:
+            layer._undo()
 
     def _backward(self, dy: Array, cache: Any) -> tuple[Array, list[Array]]:
         for layer in reversed(self.layers):
@@ -1190,6 +1226,8 @@ class Residual(Sequential):
     def _forward(self, x: Array, training: bool) -> tuple[Array, Any]:
         y, _ = super()._forward(x, training)
         if y.shape != x.shape:
+            if training:
+                self._undo()
             raise ValueError(f"Residual: expected layers that keep the shape {x.shape}, got {y.shape}")
         return x + y, None
 
@@ -1219,7 +1257,7 @@ def objective(model: Layer, loss: Loss = losses.cross_entropy) -> Callable[..., 
     ------
     ValueError, TypeError
         A model that is no layer, a loss that cannot be called; from ``fun`` what does not fit. Then the model
-        has its own parameters again.
+        has its own parameters again, and the running statistics of before.
 
     Examples
     --------
@@ -1250,8 +1288,13 @@ def _value_and_grads(
     if moved:
         model.params = params
     try:
-        value, gradient = loss(model.forward(X), y)
-        model.backward(gradient)
+        outputs = model.forward(X)
+        try:
+            value, gradient = loss(outputs, y)
+            model.backward(gradient)
+        except BaseException:
+            model._undo()
+            raise
     finally:
         if moved:
             model.params = own

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from optlab import normalization
 from optlab.normalization import (
+    Cache,
     batch_norm,
     batch_norm_backward,
     batch_norm_inference,
@@ -816,6 +817,67 @@ def test_arrays_that_do_not_start_at_a_vector(case, offset, dtype):
         np.testing.assert_allclose(h, g, 0, TOLERANCE[dtype] * 32)
 
 
+class Named(np.ndarray):
+    """A subclass of arrays, as np.memmap is."""
+
+
+@BOTH
+@small
+def test_out_may_be_of_a_subclass(case, dtype):
+    x, dy = sample(case, np.random.default_rng(45), dtype)
+    expected, cache = case.forward(x)
+    for kind in (Named, np.matrix) if x.ndim == 2 else (Named,):
+        out = np.full_like(x, np.nan).view(kind)
+        y, _ = case.forward(x, out=out)
+        assert y is out
+        np.testing.assert_array_equal(np.asarray(out), expected)
+        dx, *_ = case.backward(dy, cache, out=out)
+        assert dx is out
+        np.testing.assert_array_equal(np.asarray(out), case.backward(dy, cache)[0])
+
+
+def test_running_statistics_may_be_of_a_subclass():
+    x = np.random.default_rng(46).normal(size=(5, 3))
+    mean, var = np.zeros(3), np.ones(3)
+    others = np.zeros(3).view(Named), np.ones(3).view(Named)
+    y, _ = batch_norm(x, running_mean=mean, running_var=var)
+    z, _ = batch_norm(x.view(Named), running_mean=others[0], running_var=others[1])
+    assert type(z) is np.ndarray
+    np.testing.assert_array_equal(y, z)
+    np.testing.assert_array_equal((mean, var), np.array(others))
+    out = np.empty_like(x).view(Named)
+    assert batch_norm_inference(x, None, None, *others, out=out) is out
+    np.testing.assert_array_equal(out, batch_norm_inference(x, None, None, mean, var))
+
+
+@small
+def test_out_has_no_mask(case):
+    x, dy = sample(case, np.random.default_rng(47), DOUBLE)
+    _, cache = case.forward(x)
+    for call in (lambda out: case.forward(x, out=out), lambda out: case.backward(dy, cache, out=out)):
+        with pytest.raises(TypeError, match=r"^out: expected an array, got MaskedArray"):
+            call(np.ma.masked_array(np.empty_like(x)))
+
+
+def test_arrays_at_odd_addresses():
+    def odd(a):
+        place = np.empty(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+        place[...] = a
+        return place
+
+    x, ones = np.random.default_rng(48).normal(size=(4, 3)), np.ones(3)
+    for name, call in (
+        ("x", lambda: batch_norm(odd(x))),
+        ("gamma", lambda: layer_norm(x, odd(ones))),
+        ("running_var", lambda: batch_norm(x, running_mean=ones.copy(), running_var=odd(ones))),
+        ("mean", lambda: batch_norm_inference(x, None, None, odd(ones), ones)),
+        ("out", lambda: batch_norm(x, out=odd(x))),
+        ("dy", lambda: batch_norm_backward(odd(x), batch_norm(x)[1])),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: expected .*aligned.*got"):
+            call()
+
+
 def test_inference_into_out():
     x = np.random.default_rng(32).normal(size=(4, 3))
     out = np.empty_like(x)
@@ -1090,6 +1152,13 @@ def test_bad_normalized_shape(shape, parts):
         assert caught.match(part)
 
 
+def test_normalized_shape_may_be_any_integer():
+    x = np.random.default_rng(49).normal(size=(2, 3, 4))
+    expected = layer_norm(x, normalized_shape=4)[0]
+    for n in (np.int32(4), np.array(4), np.array([4]), [4], (np.uint8(4),)):
+        np.testing.assert_array_equal(layer_norm(x, normalized_shape=n)[0], expected)
+
+
 def test_parameters_of_a_normalized_shape():
     for gamma in (C4, np.ones((4, 3)), np.ones((1, 3)), np.ones(1)):
         for which in ("gamma", "beta"):
@@ -1252,3 +1321,64 @@ def test_misspelled_keywords():
     for call in (*all_norms(MAPS, epsilon=1e-5), *all_norms(MAPS, None, None, 1e-5)):
         with pytest.raises(TypeError):
             call()
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [100.0, 1e4])
+@pytest.mark.parametrize(
+    "case",
+    [Case("batch", (16, 8)), Case("batch", (5, 3, 7)), Case("batch", (5, 3, 20)), Case("layer", (9, 300)),
+     Case("instance", (4, 5, 30)), Case("group", (3, 6, 25), 2)],
+    ids=str,
+)  # fmt: skip
+def test_gradients_with_a_large_mean(case, offset, dtype):
+    """What is constant in dy has no part in dx: it must not round away the rest."""
+    rng = np.random.default_rng(41)
+    x, dy = rng.normal(size=(2, *case.shape)).astype(dtype)
+    dy += offset
+    _, cache = case.forward(x)
+    dx, _, _ = case.backward(dy, cache)
+    X, DY = exact(x, dy)
+    expected = reference.norm_backward(case.kind, DY, X, None, np.longdouble(1e-5), **case.where)[0]
+    np.testing.assert_allclose(
+        dx, expected.astype(float), rtol=0, atol=20 * np.finfo(dtype).eps * abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize("change", ["x", "gamma", "dtype"])
+def test_a_cache_whose_arrays_were_changed_is_refused(change):
+    x, gamma = np.random.default_rng(42).normal(size=(2, 3, 4)), np.ones(3)
+    _, cache = batch_norm(x, gamma)
+    dy = np.ones((2, 3, 4))
+    if change == "x":
+        x.resize((1, 1), refcheck=False)
+        dy = np.ones((1, 1))
+    elif change == "gamma":
+        gamma.resize(1, refcheck=False)
+    else:
+        x.dtype = np.float32
+        dy = np.ones(x.shape, np.float32)
+    with pytest.raises(ValueError, match=r"^cache: expected x and gamma"):
+        batch_norm_backward(dy, cache)
+
+
+def test_a_cache_comes_from_a_normalization():
+    with pytest.raises(TypeError, match=r"^Cache: "):
+        Cache()
+
+
+def test_statistics_that_are_missing():
+    x = np.ones((2, 3))
+    with pytest.raises(TypeError, match=r"^mean: expected an array, got None"):
+        batch_norm_inference(x, None, None, None, None)
+    with pytest.raises(TypeError, match=r"^mean: expected an array, as var is one, got None"):
+        batch_norm_inference(x, None, None, None, np.ones(3))
+    with pytest.raises(TypeError, match=r"^caches: expected a list of caches, got Cache"):
+        normalization.population_statistics(batch_norm(x)[1])
+
+
+def test_population_statistics_beyond_the_dtype():
+    x = np.array([[1e20, 1.0], [-1e20, 3.0]], np.float32)
+    mean, var = normalization.population_statistics([batch_norm(x)[1]])
+    np.testing.assert_array_equal(mean, [0, 2])
+    np.testing.assert_array_equal(var, [np.inf, 2])

@@ -215,8 +215,8 @@ BAD = {
     "r_max text": ({"r_max": "3"}, TypeError, "r_max: .*'3'"),
     "d_max negative": ({"d_max": -1.0}, ValueError, "d_max: expected .*0, got -1"),
     "d_max None": ({"d_max": None}, TypeError, "d_max: .*None"),
-    "no mean": ({"running_mean": None}, TypeError, "running_mean: expected .*NoneType"),
-    "no variance": ({"running_var": None}, TypeError, "running_var: expected .*NoneType"),
+    "no mean": ({"running_mean": None}, TypeError, "running_mean: expected .*None"),
+    "no variance": ({"running_var": None}, TypeError, "running_var: expected .*None"),
     "negative variance": (
         {"running_var": np.array([1, -1.0, 1])},
         ValueError,
@@ -244,3 +244,18 @@ def test_caches_of_another_norm():
         batch_renorm_backward(dy, batch_norm(x)[1])
     with pytest.raises(TypeError, match=r"^cache: "):
         batch_norm_backward(dy, batch_renorm(x, gamma, beta, mean, var)[1])
+
+
+def test_lists_and_subclasses_are_arrays():
+    class Named(np.ndarray):
+        pass
+
+    x, dy, gamma, beta, mean, var = sample((5, 3), DOUBLE)
+    means, variances, out = mean.copy().view(Named), var.copy().view(Named), np.empty_like(x).view(Named)
+    y, cache = batch_renorm(x, gamma, beta, mean, var)
+    z, other = batch_renorm(x.tolist(), gamma.tolist(), beta.tolist(), means, variances, out=out)
+    assert z is out
+    np.testing.assert_array_equal(y, z)
+    np.testing.assert_array_equal((mean, var), np.array((means, variances)))
+    for a, b in zip(batch_renorm_backward(dy, cache), batch_renorm_backward(dy, other), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -406,3 +406,15 @@ def test_bad_arguments_are_named(case):
     call, error, match = BAD[case]
     with pytest.raises(error, match=f"^{match}"):
         call()
+
+
+def test_subclasses_of_arrays_are_arrays():
+    v, g = np.random.default_rng(20).normal(size=(4, 3)), np.arange(1.0, 4.0)
+    w, cache = weight_norm(v.view(np.matrix), g)
+    assert type(w) is np.ndarray
+    np.testing.assert_array_equal(w, weight_norm(v, g)[0])
+    dv, dg = weight_norm_backward(v.view(np.matrix), cache)
+    assert type(dv) is type(dg) is np.ndarray
+    w, cache = spectral_norm(v.view(np.matrix))
+    assert type(w) is type(spectral_norm_backward(v.view(np.matrix), cache)) is np.ndarray
+    np.testing.assert_array_equal(w, spectral_norm(v)[0])

@@ -10,7 +10,9 @@ of sums of a few. Where squares over- or underflow, and only there, a set is tak
 
     mean = center + offset,   deviation = sqrt(var + eps),   x_hat = (x - center) rate - offset rate
 
-with rate = 1 / deviation. What is written is apart from what is read.
+with rate = 1 / deviation. Gradients that are to lose their mean lose the first of them beforehand if they are
+much the same, so that a large mean takes no small differences with it. What is written is apart from what is
+read.
 
 This file is compiled without -fassociative-math, which would add center and offset again. Functions that
 return SUMS may add in any order.
@@ -344,46 +346,66 @@ cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssi
         r += count
 
 
+cdef inline floating common(floating a, floating b, floating c, floating d) noexcept nogil:
+    """a, if four of many numbers are about the same, else 0."""
+    cdef floating low = min(min(a, b), min(c, d)), high = max(max(a, b), max(c, d))
+    return a if (low > 0 and high < <floating> 1.5 * low) or (high < 0 and low > <floating> 1.5 * high) else 0
+
+
+cdef inline floating common_of(Py_ssize_t n, Py_ssize_t step, const floating* v) noexcept nogil:
+    return common(v[0], v[n // 3 * step], v[2 * n // 3 * step], v[(n - 1) * step])
+
+
+cdef inline floating common_product(Py_ssize_t n, const floating* v, const floating* g) noexcept nogil:
+    cdef Py_ssize_t i = n // 3, j = 2 * n // 3, k = n - 1
+    return common(v[0] * g[0], v[i] * g[i], v[j] * g[j], v[k] * g[k])
+
+
 cdef SUMS row_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                       const floating* c, const floating* rate, const floating* shift, floating* s,
-                       floating* t, apart dgamma, apart dbeta) noexcept nogil:
-    """s = sum v, t = sum v x_hat with v = gamma dy; dgamma += dy x_hat, dbeta += dy."""
+                       const floating* one_, const floating* c, const floating* rate,
+                       const floating* shift, floating* s, floating* t, apart dgamma,
+                       apart dbeta) noexcept nogil:
+    """s = sum (v - one), t = sum (v - one) x_hat with v = gamma dy; dgamma += dy x_hat, dbeta += dy."""
     cdef Py_ssize_t i
-    cdef floating mean = c[0], scale = rate[0], off = shift[0], u, sum_v = 0, sum_vu = 0
+    cdef floating mean = c[0], scale = rate[0], off = shift[0], one = one_[0]
+    cdef floating x_hat, v, sum_v = 0, sum_vx = 0
     for i in range(n):
-        u = dy[i] * ((x[i] - mean) * scale + off)
-        sum_v += dy[i] * gamma[i]
-        sum_vu += u * gamma[i]
-        dgamma[i] += u
+        x_hat = (x[i] - mean) * scale + off
+        v = dy[i] * gamma[i] - one
+        sum_v += v
+        sum_vx += v * x_hat
+        dgamma[i] += dy[i] * x_hat
         dbeta[i] += dy[i]
-    s[0], t[0] = sum_v, sum_vu
+    s[0], t[0] = sum_v, sum_vx
 
 
 cdef SUMS four_products(Py_ssize_t n, const floating* x, const floating* dy, const floating* gamma,
-                        const floating* c_, const floating* rate_, const floating* shift_, floating* s_,
-                        floating* t_, apart dgamma, apart dbeta) noexcept nogil:
+                        const floating* one_, const floating* c_, const floating* rate_,
+                        const floating* shift_, floating* s_, floating* t_, apart dgamma,
+                        apart dbeta) noexcept nogil:
     """The same of four rows: gamma, dgamma and dbeta are read once."""
     cdef Py_ssize_t i
     cdef int k
     cdef floating c[4]
     cdef floating rate[4]
     cdef floating shift[4]
+    cdef floating one[4]
     cdef floating s[4]
     cdef floating t[4]
     cdef floating g, u, v, p, q
     for k in range(4):
-        c[k], rate[k], shift[k] = c_[k], rate_[k], shift_[k]
+        c[k], rate[k], shift[k], one[k] = c_[k], rate_[k], shift_[k], one_[k]
         s[k] = t[k] = 0
     for i in range(n):
         g = gamma[i]
         p = q = 0
         for k in range(4):
-            v = dy[k * n + i]
-            u = v * ((x[k * n + i] - c[k]) * rate[k] + shift[k])
-            s[k] += v * g
-            t[k] += u * g
-            p += u
-            q += v
+            u = (x[k * n + i] - c[k]) * rate[k] + shift[k]
+            v = dy[k * n + i] * g - one[k]
+            s[k] += v
+            t[k] += v * u
+            p += dy[k * n + i] * u
+            q += dy[k * n + i]
         dgamma[i] += p
         dbeta[i] += q
     for k in range(4):
@@ -391,37 +413,42 @@ cdef SUMS four_products(Py_ssize_t n, const floating* x, const floating* dy, con
 
 
 cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy,
-                          const floating* gamma, const floating* c_, const floating* rate_,
-                          const floating* b_, const floating* d_, apart dx) noexcept nogil:
+                          const floating* gamma, const floating* one_, const floating* c_,
+                          const floating* rate_, const floating* b_, const floating* d_,
+                          apart dx) noexcept nogil:
     cdef Py_ssize_t i
     cdef int k
     cdef floating c[4]
     cdef floating rate[4]
+    cdef floating one[4]
     cdef floating b[4]
     cdef floating d[4]
     cdef floating g
     for k in range(count):
         c[k], rate[k], b[k], d[k] = c_[k], rate_[k], b_[k], d_[k]
+        one[k] = one_[k]
     for i in range(n):
         g = gamma[i]
         for k in range(count):
-            dx[k * n + i] = dy[k * n + i] * g * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
+            dx[k * n + i] = (dy[k * n + i] * g - one[k]) * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
 
 
 cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy,
-                          const floating* gamma, const floating* c, const floating* rate, const floating* b,
-                          const floating* d, apart dx) noexcept nogil:
-    """Of four rows, or one: dx = gamma dy rate + (x - c) b + d."""
+                          const floating* gamma, const floating* one, const floating* c,
+                          const floating* rate, const floating* b, const floating* d,
+                          apart dx) noexcept nogil:
+    """Of four rows, or one: dx = (v - one) rate + (x - c) b + d."""
     if count == 4:
-        some_gradients(4, n, x, dy, gamma, c, rate, b, d, dx)
+        some_gradients(4, n, x, dy, gamma, one, c, rate, b, d, dx)
     else:
-        some_gradients(1, n, x, dy, gamma, c, rate, b, d, dx)
+        some_gradients(1, n, x, dy, gamma, one, c, rate, b, d, dx)
 
 
 cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floating* dy,
                         const floating* gamma, const Sets* sets, Py_ssize_t at, floating* dx,
                         floating* dgamma, floating* dbeta) noexcept nogil:
     """Four rows, or one, with a gamma for each number."""
+    cdef floating one[4]
     cdef floating c[4]
     cdef floating rate[4]
     cdef floating shift[4]
@@ -429,32 +456,33 @@ cdef void rows_together(int count, Py_ssize_t n, const floating* x, const floati
     cdef floating t[4]
     cdef int k
     for k in range(count):
+        one[k] = common_product(n, dy + k * n, gamma)
         c[k] = <floating> sets.center[at + k]
         rate[k] = <floating> sets.rate[at + k]
         shift[k] = <floating> (-sets.offset[at + k] * sets.rate[at + k])
     if floating is float:
         if count == 4:
-            four_products(n, x, dy, gamma, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
+            four_products(n, x, dy, gamma, one, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
         else:
-            row_products(n, x, dy, gamma, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
+            row_products(n, x, dy, gamma, one, c, rate, shift, s, t, <apart32> dgamma, <apart32> dbeta)
     else:
         if count == 4:
-            four_products(n, x, dy, gamma, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
+            four_products(n, x, dy, gamma, one, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
         else:
-            row_products(n, x, dy, gamma, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
+            row_products(n, x, dy, gamma, one, c, rate, shift, s, t, <apart64> dgamma, <apart64> dbeta)
     for k in range(count):
         t[k] *= -rate[k] / <floating> n
         s[k] = t[k] * shift[k] - s[k] * (rate[k] / <floating> n)
         t[k] *= rate[k]
     if floating is float:
-        rows_gradients(count, n, x, dy, gamma, c, rate, t, s, <apart32> dx)
+        rows_gradients(count, n, x, dy, gamma, one, c, rate, t, s, <apart32> dx)
     else:
-        rows_gradients(count, n, x, dy, gamma, c, rate, t, s, <apart64> dx)
+        rows_gradients(count, n, x, dy, gamma, one, c, rate, t, s, <apart64> dx)
 
 
-cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating c, floating rate,
-                   floating shift, double* first, double* second) noexcept nogil:
-    """first = sum dy, second = sum dy x_hat."""
+cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating one, floating c,
+                   floating rate, floating shift, double* first, double* second) noexcept nogil:
+    """first = sum (dy - one), second = sum (dy - one) x_hat."""
     cdef Py_ssize_t i, j, end
     cdef floating s, t
     cdef double total = 0, others = 0
@@ -462,11 +490,33 @@ cdef SUMS products(Py_ssize_t n, const floating* x, const floating* dy, floating
         end = min(j + 2 * FEW, n)
         s = t = 0
         for i in range(j, end):
-            s += dy[i]
-            t += dy[i] * ((x[i] - c) * rate + shift)
+            s += dy[i] - one
+            t += (dy[i] - one) * ((x[i] - c) * rate + shift)
         total += s
         others += t
     first[0], second[0] = total, others
+
+
+cdef SUMS channel_products(Py_ssize_t n, const floating* x, const floating* dy, floating gamma, floating one,
+                           floating c, floating rate, floating shift, double* s, double* t, double* dgamma,
+                           double* dbeta) noexcept nogil:
+    """s += v - one, t += (v - one) x_hat with v = gamma dy; dgamma += dy x_hat, dbeta += dy."""
+    cdef Py_ssize_t i, j, end
+    cdef floating x_hat, v, sum_v, sum_vx, p, q
+    for j in range(0, n, 256):  # 2 FEW
+        end = min(j + 2 * FEW, n)
+        sum_v = sum_vx = p = q = 0
+        for i in range(j, end):
+            x_hat = (x[i] - c) * rate + shift
+            v = dy[i] * gamma - one
+            sum_v += v
+            sum_vx += v * x_hat
+            p += dy[i] * x_hat
+            q += dy[i]
+        s[0] += sum_v
+        t[0] += sum_vx
+        dgamma[0] += p
+        dbeta[0] += q
 
 
 cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const floating* dy,
@@ -504,9 +554,9 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
     dgamma and dbeta now and then. Without gamma, dgamma and dbeta are NULL.
     """
     cdef Py_ssize_t r = 0, i, j, at, count, since = 0, gammas = n // each, total = gammas * period
-    cdef floating c = 0, rate, shift, a, g
+    cdef floating c = 0, rate, shift, a, b, g, one
     cdef double high = moderate(c), low = 1 / high
-    cdef double s, t, part, other, mean
+    cdef double s, t, mean
     while r < rows:
         count = 1
         at = r % period * gammas if period > 1 else 0
@@ -538,24 +588,30 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
             rate = <floating> sets.rate[r]
             shift = <floating> (-sets.offset[r] * sets.rate[r])
             s = t = 0
-            for j in range(gammas):
-                products(each, x + j * each, dy + j * each, c, rate, shift, &part, &other)
-                if gamma == NULL:
-                    s += part
-                    t += other
-                else:
-                    s += gamma[at + j] * part
-                    t += gamma[at + j] * other
-                    dbeta[at + j] += part
-                    dgamma[at + j] += other
+            if gammas == 1:  # all of x_hat, whose sum is 0
+                one = common_of(n, 1, dy)
+                products(n, x, dy, one, c, rate, shift, &s, &t)
+                if gamma != NULL:
+                    dbeta[at] += s + n * <double> one
+                    dgamma[at] += t
+                    s *= gamma[at]
+                    t *= gamma[at]
+                    one *= gamma[at]
+            else:
+                one = 0
+                if each >= 4:
+                    one = common_of(n, 1, dy) * gamma[at]
+                for j in range(gammas):
+                    channel_products(each, x + j * each, dy + j * each, gamma[at + j], one, c, rate, shift,
+                                     &s, &t, <double*> dgamma + at + j, <double*> dbeta + at + j)
             s *= -sets.rate[r] / n
             t *= -sets.rate[r] / n
             a = <floating> (t * sets.rate[r])
-            g = <floating> (s - t * sets.offset[r] * sets.rate[r])
+            b = <floating> (s - t * sets.offset[r] * sets.rate[r])
             for j in range(gammas):
-                shift = <floating> (sets.rate[r] * (1 if gamma == NULL else gamma[at + j]))
+                g = 1 if gamma == NULL else gamma[at + j]
                 for i in range(j * each, j * each + each):
-                    dx[i] = dy[i] * shift + ((x[i] - c) * a + g)
+                    dx[i] = (dy[i] * g - one) * rate + ((x[i] - c) * a + b)
         x += count * n
         dy += count * n
         dx += count * n
@@ -782,75 +838,78 @@ cdef CVOID affine(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t 
 
 
 cdef CVOID stretch_products(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
-                            const floating* x, const floating* dy, const floating* c, const floating* rate,
-                            const floating* shift, double* first, double* second) noexcept nogil:
-    """first += sum dy, second += sum dy x_hat of each channel; samples are `step` apart."""
+                            const floating* x, const floating* dy, const floating* one, const floating* c,
+                            const floating* rate, const floating* shift, double* first,
+                            double* second) noexcept nogil:
+    """first += sum (dy - one), second += sum (dy - one) x_hat of each channel; samples are `step` apart."""
     cdef Py_ssize_t _, k
-    cdef double one, two
+    cdef double s, t
     for _ in range(samples):
         for k in range(channels):
-            products(length, x + k * length, dy + k * length, c[k], rate[k], shift[k], &one, &two)
-            first[k] += one
-            second[k] += two
+            products(length, x + k * length, dy + k * length, one[k], c[k], rate[k], shift[k], &s, &t)
+            first[k] += s
+            second[k] += t
         x += step
         dy += step
 
 
 cdef IVOID block_products(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x,
-                          const floating* dy, const floating* c, const floating* rate,
+                          const floating* dy, const floating* one, const floating* c, const floating* rate,
                           const floating* shift, apart64 first, apart64 second) noexcept nogil:
     cdef Py_ssize_t j
     cdef int k
-    cdef floating s, t
+    cdef floating v, s, t
     for j in range(columns):
         s = t = 0
         for k in range(count):
-            s += dy[k * step + j]
-            t += dy[k * step + j] * ((x[k * step + j] - c[j]) * rate[j] + shift[j])
+            v = dy[k * step + j] - one[j]
+            s += v
+            t += v * ((x[k * step + j] - c[j]) * rate[j] + shift[j])
         first[j] += s
         second[j] += t
 
 
 cdef CVOID column_products(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step, const floating* x,
-                           const floating* dy, const floating* c, const floating* rate, const floating* shift,
-                           apart64 first, apart64 second) noexcept nogil:
-    """first += sum dy, second += sum dy x_hat of each column; rows are `step` apart."""
+                           const floating* dy, const floating* one, const floating* c, const floating* rate,
+                           const floating* shift, apart64 first, apart64 second) noexcept nogil:
+    """first += sum (dy - one), second += sum (dy - one) x_hat of each column; rows are `step` apart."""
     cdef Py_ssize_t r = 0
     while r + 8 <= rows:
-        block_products(8, columns, step, x, dy, c, rate, shift, first, second)
+        block_products(8, columns, step, x, dy, one, c, rate, shift, first, second)
         r += 8
         x += 8 * step
         dy += 8 * step
     while r < rows:
-        block_products(1, columns, step, x, dy, c, rate, shift, first, second)
+        block_products(1, columns, step, x, dy, one, c, rate, shift, first, second)
         r += 1
         x += step
         dy += step
 
 
 cdef IVOID write_column_gradients(int count, Py_ssize_t columns, Py_ssize_t step, const floating* x,
-                                  const floating* dy, const floating* c, const floating* a, const floating* b,
-                                  const floating* d, apart dx) noexcept nogil:
+                                  const floating* dy, const floating* one, const floating* c,
+                                  const floating* a, const floating* b, const floating* d,
+                                  apart dx) noexcept nogil:
     cdef Py_ssize_t j
     cdef int k
     for j in range(columns):
         for k in range(count):
-            dx[k * step + j] = dy[k * step + j] * a[j] + ((x[k * step + j] - c[j]) * b[j] + d[j])
+            dx[k * step + j] = (dy[k * step + j] - one[j]) * a[j] + ((x[k * step + j] - c[j]) * b[j] + d[j])
 
 
 cdef CVOID column_gradients(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step, const floating* x,
-                            const floating* dy, const floating* c, const floating* a, const floating* b,
-                            const floating* d, apart dx) noexcept nogil:
-    """dx = dy a + (x - c) b + d in each column; rows are `step` apart."""
+                            const floating* dy, const floating* one, const floating* c, const floating* a,
+                            const floating* b, const floating* d, apart dx) noexcept nogil:
+    """dx = (dy - one) a + (x - c) b + d in each column; rows are `step` apart."""
     cdef Py_ssize_t r = 0
     while r + 4 <= rows:
-        write_column_gradients(4, columns, step, x, dy, c, a, b, d, dx)
+        write_column_gradients(4, columns, step, x, dy, one, c, a, b, d, dx)
         r += 4
         x += 4 * step
         dy += 4 * step
         dx += 4 * step
     while r < rows:
-        write_column_gradients(1, columns, step, x, dy, c, a, b, d, dx)
+        write_column_gradients(1, columns, step, x, dy, one, c, a, b, d, dx)
         r += 1
         x += step
         dy += step
@@ -858,16 +917,17 @@ cdef CVOID column_gradients(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step
 
 
 cdef CVOID stretch_gradients(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, Py_ssize_t step,
-                             const floating* x, const floating* dy, const floating* c, const floating* a,
-                             const floating* b, const floating* d, floating* dx) noexcept nogil:
-    """dx = dy a + (x - c) b + d in each channel; samples are `step` apart."""
+                             const floating* x, const floating* dy, const floating* one, const floating* c,
+                             const floating* a, const floating* b, const floating* d,
+                             floating* dx) noexcept nogil:
+    """dx = (dy - one) a + (x - c) b + d in each channel; samples are `step` apart."""
     cdef Py_ssize_t _, k, i
-    cdef floating mean, one, two, three
+    cdef floating mean, first, a_k, b_k, d_k
     for _ in range(samples):
         for k in range(channels):
-            mean, one, two, three = c[k], a[k], b[k], d[k]
+            first, mean, a_k, b_k, d_k = one[k], c[k], a[k], b[k], d[k]
             for i in range(k * length, k * length + length):
-                dx[i] = dy[i] * one + ((x[i] - mean) * two + three)
+                dx[i] = (dy[i] - first) * a_k + ((x[i] - mean) * b_k + d_k)
         x += step
         dy += step
         dx += step
@@ -924,12 +984,13 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
         if samples * TILE * sizeof(floating) > FAST:
             at_once = channels
     cdef Py_ssize_t width = at_once * of
-    cdef double* first = <double*> malloc(width * (2 * sizeof(double) + 4 * sizeof(floating)))
+    cdef double* first = <double*> malloc(width * (2 * sizeof(double) + 5 * sizeof(floating)))
     cdef double* second = first + width
     cdef floating* c = <floating*> (second + width)
     cdef floating* a = c + width
     cdef floating* b = a + width
     cdef floating* d = b + width
+    cdef floating* one = d + width
     cdef double bad
     if first == NULL:
         return False
@@ -939,24 +1000,24 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
         width = n * of
         memset(first, 0, width * sizeof(double))
         memset(second, 0, width * sizeof(double))
-        normal(n, of, k, sets, c, a, b)
+        normal(samples, n, of, elements, k, length, step, sets, dy, one, c, a, b)
         if flat:
-            column_products(samples, width, step, x + k * length, dy + k * length, c, a, b, <apart64> first,
-                            <apart64> second)
+            column_products(samples, width, step, x + k * length, dy + k * length, one, c, a, b,
+                            <apart64> first, <apart64> second)
         else:
-            stretch_products(samples, n, length, step, x + k * length, dy + k * length, c, a, b, first,
+            stretch_products(samples, n, length, step, x + k * length, dy + k * length, one, c, a, b, first,
                              second)
-        slopes(n, of, elements, k, samples * length, gamma, sets, first, second, a, b, d, <apart64> dgamma,
-               <apart64> dbeta)
+        slopes(n, of, elements, k, samples * length, gamma, sets, one, first, second, a, b, d,
+               <apart64> dgamma, <apart64> dbeta)
         if flat:
             if floating is float:
-                column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
+                column_gradients(samples, width, step, x + k * length, dy + k * length, one, c, a, b, d,
                                  <apart32> (dx + k * length))
             else:
-                column_gradients(samples, width, step, x + k * length, dy + k * length, c, a, b, d,
+                column_gradients(samples, width, step, x + k * length, dy + k * length, one, c, a, b, d,
                                  <apart64> (dx + k * length))
         else:
-            stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, c, a, b, d,
+            stretch_gradients(samples, n, length, step, x + k * length, dy + k * length, one, c, a, b, d,
                               dx + k * length)
         k += n
     outside(channels, sets.rate, 1 / moderate(c[0]), moderate(c[0]), &bad)
@@ -968,31 +1029,36 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
     return True
 
 
-cdef CVOID normal(Py_ssize_t channels, Py_ssize_t of, Py_ssize_t at, const Sets* sets, floating* c,
-                  floating* a, floating* b) noexcept nogil:
-    """Of each column, `of` of them a channel: x_hat = (x - c) a + b."""
+cdef CVOID normal(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t at,
+                  Py_ssize_t length, Py_ssize_t step, const Sets* sets, const floating* dy, floating* one,
+                  floating* c, floating* a, floating* b) noexcept nogil:
+    """Of each column, `of` of them a channel: x_hat = (x - c) a + b; one is common to the dy of a channel."""
     cdef Py_ssize_t k, j
     cdef const double* center = sets.center + at
     cdef const double* offset = sets.offset + at
     cdef const double* rate = sets.rate + at
     if of == 1:
         for k in range(channels):
-            c[k] = center[k]
-            a[k] = rate[k]
-            b[k] = -offset[k] * rate[k]
+            one[k] = common_of(samples, step, dy + (at + k) * length)
+            c[k] = <floating> center[k]
+            a[k] = <floating> rate[k]
+            b[k] = <floating> (-offset[k] * rate[k])
     else:
         for k in range(channels):
             for j in range(k * of, k * of + of):
-                c[j] = center[k]
-                a[j] = rate[k]
-                b[j] = -offset[k] * rate[k]
+                # x_hat adds up to 0 in a channel, not in each of its columns.
+                one[j] = 0 if elements else common_of(samples, step, dy + (at + k) * length)
+                c[j] = <floating> center[k]
+                a[j] = <floating> rate[k]
+                b[j] = <floating> (-offset[k] * rate[k])
 
 
 cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t at, Py_ssize_t count,
-                  const floating* gamma, const Sets* sets, const double* first, const double* second,
-                  floating* a, floating* b, floating* d, apart64 dgamma, apart64 dbeta) noexcept nogil:
-    """Of each column: dx = dy a + (x - c) b + d; and the sums of the channels in dgamma and dbeta."""
-    cdef Py_ssize_t k, j, i
+                  const floating* gamma, const Sets* sets, const floating* one, const double* first,
+                  const double* second, floating* a, floating* b, floating* d, apart64 dgamma,
+                  apart64 dbeta) noexcept nogil:
+    """Of each column: dx = (dy - one) a + (x - c) b + d; and the sums of the channels in dgamma and dbeta."""
+    cdef Py_ssize_t k, j, i, each = count // of
     cdef double s, t, g, share = -1.0 / count
     cdef const double* offset = sets.offset + at
     cdef const double* rate = sets.rate + at
@@ -1001,10 +1067,10 @@ cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t 
             g = rate[k] * gamma[at + k]
             s = first[k] * share * g
             t = second[k] * share * g * rate[k]
-            a[k] = g
-            b[k] = t
-            d[k] = s - t * offset[k]
-            dbeta[at + k] = first[k]
+            a[k] = <floating> g
+            b[k] = <floating> t
+            d[k] = <floating> (s - t * offset[k])
+            dbeta[at + k] = first[k] + count * <double> one[k]
             dgamma[at + k] = second[k]
         return
     for k in range(channels):
@@ -1018,17 +1084,17 @@ cdef CVOID slopes(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t 
             t += g * second[j]
             if gamma != NULL:
                 if elements:
-                    dbeta[i], dgamma[i] = first[j], second[j]
+                    dbeta[i], dgamma[i] = first[j] + each * <double> one[j], second[j]
                 else:
-                    dbeta[i] += first[j]
+                    dbeta[i] += first[j] + each * <double> one[j]
                     dgamma[i] += second[j]
         s *= share * rate[k]
         t *= share * rate[k] * rate[k]
         for j in range(k * of, k * of + of):
             i = at * of + j if elements else at + k
-            a[j] = rate[k] * (1 if gamma == NULL else gamma[i])
-            b[j] = t
-            d[j] = s - t * offset[k]
+            a[j] = <floating> (rate[k] * (1 if gamma == NULL else gamma[i]))
+            b[j] = <floating> t
+            d[j] = <floating> (s - t * offset[k])
 
 
 # From Python -----------------------------------------------------------------------------------------------
@@ -1062,10 +1128,30 @@ cdef class Cache:
     cdef cnp.ndarray scale       # gamma for the kernel, ones if there is only beta, else None
     cdef double* numbers         # 4 x sets: center, offset, var, rate
     cdef int lead                # axes before those that are normalized
-    cdef Py_ssize_t sets, one, two, three  # rows, n, period, each; or channels, samples, length, elements
+    cdef int dtype               # of x, as it was
+    # Besides the size: rows, n, period, each; or channels, samples, length, elements.
+    cdef Py_ssize_t size, sets, one, two, three
 
     def __dealloc__(self):
         free(self.numbers)
+
+    def __init__(self):
+        raise TypeError("Cache: expected a normalization to make it, got a call")
+
+    cdef bint fits(self) noexcept:
+        """Whether the arrays still are what they were: Python can reshape and resize them in place."""
+        if cnp.PyArray_TYPE(self.x) != self.dtype or cnp.PyArray_SIZE(self.x) != self.size:
+            return False
+        if self.scale is None:
+            return True
+        return (cnp.PyArray_TYPE(self.scale) == self.dtype and cnp.PyArray_ISCARRAY_RO(self.scale)
+                and cnp.PyArray_SIZE(self.scale) == self.parameters())
+
+    cdef Py_ssize_t parameters(self) noexcept:
+        """The size of gamma."""
+        if self.kind == "batch_norm":
+            return self.sets * self.two if self.three else self.sets
+        return self.one // self.three * self.two
 
     cdef int reserve(self, Py_ssize_t sets) except -1:
         self.sets = sets
@@ -1094,6 +1180,11 @@ cdef class Cache:
         if self.kind == "layer_norm":
             return (<object> self.x).shape[:self.lead]
         return (len(self.x), self.two)
+
+    @property
+    def intact(self):
+        """Whether x and gamma still have the dtype and size they had."""
+        return self.fits()
 
     @property
     def mean(self):
@@ -1130,11 +1221,12 @@ cdef class Cache:
                           self.statistics(), self.lead, self.sets, self.one, self.two, self.three)
 
 
-def _restore(kind, x, gamma, eps, has_beta, scale, statistics, lead, *numbers):
+def _restore(kind, cnp.ndarray x, gamma, eps, has_beta, scale, statistics, lead, *numbers):
     cdef Cache cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta = kind, x, gamma, eps, has_beta
     cache.scale, cache.lead = scale, lead
     _, cache.one, cache.two, cache.three = numbers
+    cache.dtype, cache.size = cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
     cdef cnp.ndarray copy = statistics
     cache.reserve(numbers[0])
     memcpy(cache.numbers, cnp.PyArray_DATA(copy), 4 * cache.sets * sizeof(double))
@@ -1252,7 +1344,7 @@ def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out
     each = 1 if what == 1 else n // cnp.PyArray_DIM(x, 1) if what == 2 else n // groups
     cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps = kind, x, gamma, eps
-    cache.scale, cache.has_beta = scale, beta is not None
+    cache.scale, cache.has_beta, cache.dtype, cache.size = scale, beta is not None, dtype, cnp.PyArray_SIZE(x)
     cache.one, cache.two, cache.three, cache.lead = n // groups, groups, each, lead
     cache.reserve(outer * groups)
     sets = cache.pointers()
@@ -1308,7 +1400,7 @@ def backward(dy_, Cache cache, out):
     if not fits(dy_, dtype):
         return None
     dy = dy_
-    if not (same_shape(dy, x) and cnp.PyArray_ISCARRAY_RO(x)):
+    if not (same_shape(dy, x) and cnp.PyArray_ISCARRAY_RO(x) and cache.fits()):
         return None
     dx = result(out, x, dy)
     if dx is None:
@@ -1416,7 +1508,7 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
         scale += 1
     cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps = "batch_norm", x, gamma, eps
-    cache.scale, cache.has_beta = scale, beta is not None
+    cache.scale, cache.has_beta, cache.dtype, cache.size = scale, beta is not None, dtype, cnp.PyArray_SIZE(x)
     cache.one, cache.two, cache.three = samples, length, what == 1 and length > 1
     cache.reserve(channels)
     sets = cache.pointers()

@@ -21,10 +21,14 @@ def floats(name: str, value: Any, like: Array | None = None) -> Array:
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
     if like is not None and array.dtype != like.dtype:
         raise TypeError(f"{name}: expected {like.dtype} as x has, got {array.dtype}")
-    if not (array.flags.c_contiguous and array.flags.aligned):
+    if not array.flags.c_contiguous:
         raise ValueError(
             f"{name}: expected an array in C order (numpy.ascontiguousarray makes one), got strides "
             f"{array.strides} for shape {array.shape}"
+        )
+    if not array.flags.aligned:
+        raise ValueError(
+            f"{name}: expected an aligned array (a copy is one), got address {array.ctypes.data:#x}"
         )
     return array
 
@@ -68,11 +72,11 @@ def channel_shapes(x: Array) -> list[tuple[int, ...]]:
     return [x.shape[1:2], x.shape[1:]]
 
 
-def place(out: Any, x: Array, *others: Any) -> None:
-    """`out` can take a result like x, apart from the arguments."""
+def place(out: Any, x: Array, *others: Any) -> Array | None:
+    """`out`, or the array behind a subclass of arrays, which can take a result like x apart from the rest."""
     if out is None:
-        return
-    if not isinstance(out, np.ndarray):
+        return None
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"out: expected an array, got {type(out).__name__}")
     if out.shape != x.shape or out.dtype != x.dtype:
         raise ValueError(
@@ -80,24 +84,28 @@ def place(out: Any, x: Array, *others: Any) -> None:
         )
     if not out.flags.carray:
         raise ValueError(
-            f"out: expected a writeable array in C order, got strides {out.strides}, writeable "
-            f"{out.flags.writeable}"
+            f"out: expected a writeable, aligned array in C order, got strides {out.strides}, writeable "
+            f"{out.flags.writeable}, aligned {out.flags.aligned}"
         )
     for other in (x, *others):
         if other is not None and np.may_share_memory(out, other):
             raise ValueError("out: expected memory apart from the arguments, got memory they share")
+    return out.view(np.ndarray)
 
 
-def gradient(kind: str, dy: Any, cache: Any, out: Any) -> Array:
-    """dy of the shape and dtype of the x that was normalized."""
+def gradient(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | None]:
+    """dy of the shape and dtype of the x that was normalized, and the place for its gradient."""
     x = cache.x
     array = floats("dy", dy, x)
     if array.shape != x.shape:
         raise ValueError(f"dy: expected shape {x.shape} as x of the cache has, got {array.shape}")
     if not x.flags.c_contiguous:
         raise ValueError(f"cache: expected x in C order as {kind} found it, got strides {x.strides}")
-    place(out, x, array)
-    return array
+    if not cache.intact:
+        raise ValueError(
+            f"cache: expected x and gamma as {kind} found them, got them changed, x {x.shape} {x.dtype}"
+        )
+    return array, place(out, x, array)
 
 
 def cache_of(kind: str, cache: Any, name: str = "cache") -> None:
@@ -112,12 +120,13 @@ def moving_share(value: Any) -> float:
 
 
 def statistics(x: Array, names: tuple[str, str], values: tuple[Any, Any], change: bool) -> list[Array]:
-    """A mean and a variance for each channel."""
+    """A mean and a variance for each channel; of subclasses of arrays, the arrays behind them."""
     arrays: list[Array] = []
     for name, value in zip(names, values, strict=True):
         if value is None:
-            other = names[1 - names.index(name)]
-            raise TypeError(f"{name}: expected an array, as {other} is one, got None")
+            k = names.index(name)
+            why = "" if values[1 - k] is None else f", as {names[1 - k]} is one"
+            raise TypeError(f"{name}: expected an array{why}, got None")
         if change and not isinstance(value, np.ndarray):
             raise TypeError(f"{name}: expected an array, which is changed, got {type(value).__name__}")
         array = floats(name, value, x)

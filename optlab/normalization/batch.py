@@ -120,10 +120,11 @@ def batch_norm(
                     )
         if running[0] is running[1]:
             raise ValueError("running_var: expected memory apart from running_mean, got the same array")
-    _arguments.place(out, x, gamma, beta, *running)
-    result = kernels.batch(x, gamma, beta, eps, running_mean, running_var, momentum, bool(unbiased), out)
+    place = _arguments.place(out, x, gamma, beta, *running)
+    mean, var = running or (None, None)
+    result = kernels.batch(x, gamma, beta, eps, mean, var, momentum, bool(unbiased), place)
     assert result is not None
-    return result
+    return result if out is None else (out, result[1])
 
 
 def batch_norm_backward(
@@ -185,8 +186,11 @@ def batch_norm_backward(
         _arguments.cache_of("batch_norm", cache)
     result = kernels.backward(dy, cache, out)
     if result is None:
-        result = kernels.backward(_arguments.gradient("batch_norm", dy, cache, out), cache, out)
-    assert result is not None
+        array, place = _arguments.gradient("batch_norm", dy, cache, out)
+        result = kernels.backward(array, cache, place)
+        assert result is not None
+        if out is not None:
+            result = (out, *result[1:])
     return result
 
 
@@ -241,10 +245,10 @@ def batch_norm_inference(
     gamma, beta = _arguments.parameters(x, gamma, beta, _arguments.channel_shapes(x))
     eps = _arguments.positive_eps(eps)
     mean, var = _arguments.statistics(x, ("mean", "var"), (mean, var), change=False)
-    _arguments.place(out, x, gamma, beta, mean, var)
-    result = kernels.inference(x, gamma, beta, mean, var, eps, out)
+    place = _arguments.place(out, x, gamma, beta, mean, var)
+    result = kernels.inference(x, gamma, beta, mean, var, eps, place)
     assert result is not None
-    return result
+    return result if out is None else out
 
 
 def population_statistics(caches: Iterable[Cache]) -> tuple[Array, Array]:
@@ -290,6 +294,8 @@ def population_statistics(caches: Iterable[Cache]) -> tuple[Array, Array]:
     var: Any = 0.0
     total = 0
     first: Cache | None = None
+    if not isinstance(caches, Iterable):
+        raise TypeError(f"caches: expected a list of caches, got {type(caches).__name__}")
     for cache in caches:
         if type(cache) is not Cache or cache.kind != "batch_norm":
             _arguments.cache_of("batch_norm", cache, "caches")
@@ -300,10 +306,12 @@ def population_statistics(caches: Iterable[Cache]) -> tuple[Array, Array]:
                 f"and {cache.mean.size} of {cache.x.dtype}"
             )
         count = cache.x.size // cache.mean.size
-        mean = mean + count * cache.mean
-        var = var + count * (count / (count - 1)) * cache.var
+        with np.errstate(over="ignore"):
+            mean = mean + count * cache.mean
+            var = var + count * (count / (count - 1)) * cache.var
         total += count
     if first is None:
         raise ValueError("caches: expected at least one cache, got none")
     dtype = first.x.dtype
-    return (mean / total).astype(dtype), (var / total).astype(dtype)
+    with np.errstate(over="ignore"):  # a variance that the dtype cannot hold is infinite
+        return (mean / total).astype(dtype), (var / total).astype(dtype)

@@ -93,21 +93,14 @@ def layer_norm(
         result = kernels.rows("layer_norm", x, gamma, beta, 1, 1, _eps(eps), out)
         if result is None:
             x = _arguments.samples(x)
-            gamma, beta = _arguments.parameters(x, gamma, beta, _arguments.channel_shapes(x))
-            _arguments.place(out, x, gamma, beta)
-            result = kernels.rows("layer_norm", x, gamma, beta, 1, 1, _arguments.positive_eps(eps), out)
+            return _again("layer_norm", x, gamma, beta, _arguments.channel_shapes(x), 1, 1, eps, out)
     else:
         array = _arguments.floats("x", x)
         shape = _shape(normalized_shape, array)
         lead = array.ndim - len(shape)
         result = kernels.rows("layer_norm", array, gamma, beta, lead, 1, _eps(eps), out)
         if result is None:
-            gamma, beta = _arguments.parameters(array, gamma, beta, [shape])
-            _arguments.place(out, array, gamma, beta)
-            result = kernels.rows(
-                "layer_norm", array, gamma, beta, lead, 1, _arguments.positive_eps(eps), out
-            )
-    assert result is not None
+            return _again("layer_norm", array, gamma, beta, [shape], lead, 1, eps, out)
     return result
 
 
@@ -353,11 +346,28 @@ def _grouped(
     result = kernels.rows(kind, x, gamma, beta, 1, groups, _eps(eps), out)
     if result is None:
         x = _arguments.samples(x)
-        gamma, beta = _arguments.parameters(x, gamma, beta, _arguments.channel_shapes(x))
-        _arguments.place(out, x, gamma, beta)
-        result = kernels.rows(kind, x, gamma, beta, 1, groups, _arguments.positive_eps(eps), out)
-    assert result is not None
+        return _again(kind, x, gamma, beta, _arguments.channel_shapes(x), 1, groups, eps, out)
     return result
+
+
+def _again(
+    kind: str,
+    x: Array,
+    gamma: Any,
+    beta: Any,
+    shapes: list[tuple[int, ...]],
+    lead: int,
+    groups: int,
+    eps: Any,
+    out: Any,
+) -> tuple[Array, Cache]:
+    """An error for what the kernel has refused, or a result after all."""
+    gamma, beta = _arguments.parameters(x, gamma, beta, shapes)
+    eps = _arguments.positive_eps(eps)
+    place = _arguments.place(out, x, gamma, beta)
+    result = kernels.rows(kind, x, gamma, beta, lead, groups, eps, place)
+    assert result is not None
+    return result if out is None else (out, result[1])
 
 
 def _backward(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | None, Array | None]:
@@ -365,8 +375,11 @@ def _backward(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | 
         _arguments.cache_of(kind, cache)
     result = kernels.backward(dy, cache, out)
     if result is None:
-        result = kernels.backward(_arguments.gradient(kind, dy, cache, out), cache, out)
-    assert result is not None
+        array, place = _arguments.gradient(kind, dy, cache, out)
+        result = kernels.backward(array, cache, place)
+        assert result is not None
+        if out is not None:
+            result = (out, *result[1:])
     return result
 
 
@@ -376,10 +389,9 @@ def _eps(value: Any) -> float:
 
 def _shape(value: Any, x: Array) -> tuple[int, ...]:
     """The shape of the last axes of x."""
+    several = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim > 0)
     try:
-        shape = tuple(
-            operator.index(n) for n in (value if isinstance(value, tuple | list | np.ndarray) else (value,))
-        )
+        shape = tuple(operator.index(n) for n in (value if several else (value,)))
     except TypeError as error:
         raise TypeError(
             f"normalized_shape: expected an integer or a tuple of integers, got {value!r}"

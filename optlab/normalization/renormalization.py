@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import _validation
 from .._kernels.norms import Cache
+from . import _arguments
 from .batch import batch_norm, batch_norm_backward
 
 Array = NDArray[Any]
@@ -61,9 +62,9 @@ class RenormCache:
 
 
 def batch_renorm(
-    x: Array,
-    gamma: Array | None,
-    beta: Array | None,
+    x: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
     running_mean: Array,
     running_var: Array,
     *,
@@ -88,9 +89,9 @@ def batch_renorm(
 
     Parameters
     ----------
-    x : ndarray of float32 or float64
+    x : array of float32 or float64
         As in `batch_norm`: of shape (N, C), (N, C, L), (N, C, H, W) or more axes, in C order.
-    gamma, beta : ndarray or None
+    gamma, beta : array or None
         One number per channel or one per element, as in `batch_norm`.
     running_mean, running_var : ndarray
         :math:`\mu` and :math:`\sigma^2 - \varepsilon`, of shape (C,) and the dtype of `x`; they are used, and
@@ -154,29 +155,23 @@ def batch_renorm(
     r_max = _validation.number("r_max", r_max, minimum=1.0)
     d_max = _validation.number("d_max", d_max, minimum=0.0)
     cache = batch_norm(x, gamma, beta, eps=eps)[1]
-    for name, value in (("running_mean", running_mean), ("running_var", running_var)):
-        if not isinstance(value, np.ndarray):
-            raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
-        if value.shape != x.shape[1:2]:
-            raise ValueError(
-                f"{name}: expected shape {x.shape[1:2]} for x of shape {x.shape}, got {value.shape}"
-            )
-        if value.dtype != x.dtype:
-            raise TypeError(f"{name}: expected {x.dtype} as x has, got {value.dtype}")
-    if (running_var < 0).any():
-        raise ValueError(f"running_var: expected numbers >= 0, got {running_var.min()}")
-    sigma = np.sqrt(running_var.astype(float) + cache.eps)
+    x = cache.x
+    gamma, beta = (None if a is None else np.asarray(a) for a in (gamma, beta))
+    mean, var = _arguments.statistics(x, ("running_mean", "running_var"), (running_mean, running_var), True)
+    if (var < 0).any():
+        raise ValueError(f"running_var: expected numbers >= 0, got {var.min()}")
+    sigma = np.sqrt(var.astype(float) + cache.eps)
     with np.errstate(invalid="ignore", over="ignore"):
         r = np.clip(cache.std / sigma, 1 / r_max, r_max)
-        d = np.clip((cache.mean - running_mean) / sigma, -d_max, d_max)
+        d = np.clip((cache.mean - mean) / sigma, -d_max, d_max)
         scale, shift = _affine(x, gamma, beta, r, d)
     y, inner = batch_norm(
         x,
         scale,
         shift,
         eps=eps,
-        running_mean=running_mean,
-        running_var=running_var,
+        running_mean=mean,
+        running_var=var,
         momentum=momentum,
         unbiased=unbiased,
         out=out,

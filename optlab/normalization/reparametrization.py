@@ -312,7 +312,7 @@ def _weights(name: str, value: Array) -> Array:
         raise TypeError(f"{name}: expected float32 or float64, got {value.dtype}")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected numbers, got shape {value.shape}")
-    return value
+    return value if type(value) is np.ndarray else value.view(np.ndarray)
 
 
 def _like(name: str, value: Array, weights: Array, shape: tuple[int, ...], what: str) -> Array:
@@ -325,7 +325,7 @@ def _like(name: str, value: Array, weights: Array, shape: tuple[int, ...], what:
         raise TypeError(f"{name}: expected {weights.dtype} as the weights have, got {value.dtype}")
     if value.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, {what}, got {value.shape}")
-    return value
+    return value if type(value) is np.ndarray else value.view(np.ndarray)
 
 
 def _axis(axis: int, v: Array) -> int:
@@ -333,7 +333,10 @@ def _axis(axis: int, v: Array) -> int:
     if k >= v.ndim:
         raise ValueError(f"axis: expected less than {v.ndim} for v of shape {v.shape}, got {axis}")
     if v.ndim == 1:
-        raise ValueError(f"v: expected 2-D or more with units on axis {axis}, got shape {v.shape}")
+        raise ValueError(
+            f"v: expected 2-D or more with units on axis {axis} (axis=None takes it as one unit), got shape "
+            f"{v.shape}"
+        )
     return k % v.ndim
 
 
