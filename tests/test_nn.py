@@ -385,6 +385,21 @@ def test_inputs_whose_shape_does_not_fit(name, shape, message):
         layer.forward(np.zeros(shape))
 
 
+@on_layers
+@pytest.mark.parametrize("training", [True, False])
+def test_empty_batches(name, training):
+    layer, x, _ = sample(name)
+    for empty in (x[:0], x[..., :0]):
+        with pytest.raises(ValueError, match=rf"^x: expected .*got shape {re.escape(str(empty.shape))}$"):
+            layer.forward(empty, training=training)
+
+
+@on_layers
+def test_a_number_is_no_batch(name):
+    with pytest.raises(ValueError, match=r"^x: expected .*got shape \(\)$"):
+        sample(name)[0].forward(np.array(1.0))
+
+
 def test_a_batch_of_one_has_no_statistics():
     layer = nn.BatchNorm(4)
     with pytest.raises(ValueError, match=r"^x: "):
@@ -458,6 +473,36 @@ def test_subclasses_of_arrays_are_arrays():
     y = layer.forward(x)
     assert type(y) is np.ndarray
     np.testing.assert_array_equal(y, layer.forward(np.ones((2, 3))))
+
+
+def test_bias_gradients_of_large_batches():
+    rng = np.random.default_rng(32)
+    dy = rng.random((20_000, 3)).astype(SINGLE)
+    exact = dy.sum(axis=0, dtype=np.longdouble)
+    layer = nn.Dense(2, 3, rng=0, dtype=SINGLE)
+    layer.forward(np.ones((20_000, 2), SINGLE))
+    layer.backward(dy)
+    equal([layer.grads[1]], [exact], rtol=6e-8)
+    images = nn.Conv2d(1, 3, 1, rng=0, dtype=SINGLE)
+    images.forward(np.ones((200, 1, 10, 10), SINGLE))
+    images.backward(np.ascontiguousarray(dy.reshape(200, 10, 10, 3).transpose(0, 3, 1, 2)))
+    equal([images.grads[1]], [exact], rtol=4e-7)
+    steps = nn.Recurrent(2, 3, rng=0, dtype=SINGLE)
+    steps.params = [np.zeros_like(p) for p in steps.params]
+    steps.forward(np.ones((200, 100, 2), SINGLE))
+    steps.backward(dy.reshape(200, 100, 3))
+    equal([steps.grads[2]], [exact], rtol=6e-8)
+
+
+def test_the_shape_of_a_layer_norm_is_any_of_integers():
+    for shape in ((3, 2), [3, 2], np.array([3, 2]), (np.int32(3), np.uint8(2))):
+        assert nn.LayerNorm(shape).gamma.shape == (3, 2)
+    assert nn.LayerNorm(np.array(3)).gamma.shape == (3,)
+
+
+def test_parameters_are_a_list():
+    with pytest.raises(TypeError, match=r"^params: expected a list of arrays, got NoneType"):
+        nn.Dense(3, 2, rng=0).params = None
 
 
 def test_misspelled_arguments_are_errors():
@@ -810,6 +855,45 @@ def test_objective_after_an_exception():
     value, grads = fun(own, X, y)
     assert value == expected[0]
     equal(grads, expected[1], rtol=0)
+
+
+def running(model):
+    return [a.copy() for layer in model._all() if isinstance(layer, nn.BatchNorm) for a in statistics(layer)]
+
+
+def statistics(layer):
+    return layer.running_mean, layer.running_var
+
+
+def test_running_statistics_after_an_exception():
+    model, X, y = small()
+    fun = nn.objective(model)
+    fun(model.params, X, y)
+    before = running(model)
+    for bad in ((X, y + 3), (X, y[1:]), (X[:, 1:], y), (X[:0], y[:0]), (X[:1], y[:1])):
+        with pytest.raises(ValueError):  # noqa: PT011
+            fun(model.params, *bad)
+        equal(running(model), before, rtol=0)
+    fun(model.params, X, y)
+    assert (running(model)[0] != before[0]).any()
+    other = pickle.loads(pickle.dumps(model))
+    other._undo()
+    equal(running(other), running(model), rtol=0)
+
+
+def test_running_statistics_if_a_later_layer_fails():
+    rng = np.random.default_rng(31)
+    x = rng.normal(size=(6, 5))
+    for later in (
+        nn.Dense(4, 2, rng=rng),
+        nn.Residual(nn.Sequential(nn.BatchNorm(5), nn.Dense(5, 2, rng=rng))),
+        nn.Sequential(nn.BatchNorm(5), nn.Flatten(), nn.BatchNorm(4)),
+    ):
+        model = nn.Sequential(nn.Sequential(nn.BatchNorm(5), nn.ReLU()), nn.BatchNorm(5), later)
+        before = running(model)
+        with pytest.raises(ValueError, match=r"expected"):
+            model.forward(x)
+        equal(running(model), before, rtol=0)
 
 
 def test_objective_travels():

@@ -9,7 +9,7 @@ class Cache:
     x: Array
     gamma: Array | None
     eps: float
-    has_beta: bool
+    beta: Array | None
     @property
     def intact(self) -> bool: ...
     @property

@@ -240,24 +240,27 @@ cdef void scaled(Py_ssize_t pieces, Py_ssize_t step, Py_ssize_t n, const floatin
             d = x[i * step + j] * scale - mean
             first += d
             second += d * d
-    mean += first / count
     var = (second - first * (first / count)) / count
     var = 0 if var < 0 else var
     share = ldexp(ldexp(eps, exponent), exponent)
-    d = mean / scale
-    sets.center[at] = <floating> d
-    sets.offset[at] = d - sets.center[at]
+    sets.center[at] = <floating> ((mean + first / count) / scale)
+    sets.offset[at] = (mean / scale - sets.center[at]) + first / count / scale
     sets.var[at] = ldexp(ldexp(var, -exponent), -exponent)
     # In these units eps may be beyond all bounds, then the variance does not count, or nothing.
     sets.rate[at] = 1 / sqrt(eps) if var == 0 or share > 1e300 else scale / sqrt(var + share)
 
 
-cdef void write_scaled(Py_ssize_t n, const floating* x, double mean, double rate, double gamma, double beta,
-                       floating* y) noexcept nogil:
+cdef inline double normalized(double x, const Sets* sets, Py_ssize_t at) noexcept nogil:
+    """x_hat; halves, because a difference may be beyond the doubles."""
+    return ((0.5 * x - 0.5 * sets.center[at]) - 0.5 * sets.offset[at]) * sets.rate[at] * 2
+
+
+cdef void write_scaled(Py_ssize_t n, const floating* x, const Sets* sets, Py_ssize_t at, double gamma,
+                       double beta, floating* y) noexcept nogil:
     """In doubles, where a difference or a product may leave the range of the dtype."""
     cdef Py_ssize_t i
     for i in range(n):
-        y[i] = <floating> (((0.5 * x[i] - 0.5 * mean) * rate * 2) * gamma + beta)
+        y[i] = <floating> (normalized(x[i], sets, at) * gamma + beta)
 
 
 # Rows ------------------------------------------------------------------------------------------------------
@@ -338,9 +341,8 @@ cdef CVOID rows_forward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssi
             else:
                 scaled(1, 0, n, x, eps, sets, k)
                 for j in range(gammas):
-                    write_scaled(each, x + j * each, sets.center[k] + sets.offset[k], sets.rate[k],
-                                 1 if gamma == NULL else gamma[at + j], 0 if beta == NULL else beta[at + j],
-                                 y + j * each)
+                    write_scaled(each, x + j * each, sets, k, 1 if gamma == NULL else gamma[at + j],
+                                 0 if beta == NULL else beta[at + j], y + j * each)
             x += n
             y += n
         r += count
@@ -520,13 +522,13 @@ cdef SUMS channel_products(Py_ssize_t n, const floating* x, const floating* dy, 
 
 
 cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const floating* dy,
-                     const floating* gamma, double mean, double rate, floating* dx, double* dgamma,
+                     const floating* gamma, const Sets* sets, Py_ssize_t r, floating* dx, double* dgamma,
                      double* dbeta) noexcept nogil:
     """A row in doubles, where a product may leave the range of the dtype."""
     cdef Py_ssize_t i
     cdef double s = 0, t = 0, u, v, g
     for i in range(n):
-        u = (0.5 * x[i] - 0.5 * mean) * rate * 2
+        u = normalized(x[i], sets, r)
         v = dy[i]
         g = 1 if gamma == NULL else gamma[i // each]
         s += v * g
@@ -537,9 +539,9 @@ cdef void row_scaled(Py_ssize_t n, Py_ssize_t each, const floating* x, const flo
     s /= n
     t /= n
     for i in range(n):
-        u = (0.5 * x[i] - 0.5 * mean) * rate * 2
+        u = normalized(x[i], sets, r)
         g = 1 if gamma == NULL else gamma[i // each]
-        dx[i] = <floating> ((dy[i] * g - s - u * t) * rate) if n > 1 else 0
+        dx[i] = <floating> ((dy[i] * g - s - u * t) * sets.rate[r]) if n > 1 else 0
 
 
 cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ssize_t each,
@@ -556,17 +558,16 @@ cdef CVOID rows_backward(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t period, Py_ss
     cdef Py_ssize_t r = 0, i, j, at, count, since = 0, gammas = n // each, total = gammas * period
     cdef floating c = 0, rate, shift, a, b, g, one
     cdef double high = moderate(c), low = 1 / high
-    cdef double s, t, mean
+    cdef double s, t
     while r < rows:
         count = 1
         at = r % period * gammas if period > 1 else 0
         c = <floating> sets.center[r]
         if n == 1 or not low <= sets.rate[r] <= high:
-            mean = sets.center[r] + sets.offset[r]
             if gamma == NULL:
-                row_scaled(n, each, x, dy, gamma, mean, sets.rate[r], dx, <double*> NULL, <double*> NULL)
+                row_scaled(n, each, x, dy, gamma, sets, r, dx, <double*> NULL, <double*> NULL)
             else:
-                row_scaled(n, each, x, dy, gamma + at, mean, sets.rate[r], dx, <double*> dgamma + at,
+                row_scaled(n, each, x, dy, gamma + at, sets, r, dx, <double*> dgamma + at,
                            <double*> dbeta + at)
         elif each == 1 and gamma != NULL:
             if period == 1 and rows - r >= 4 and (
@@ -806,8 +807,8 @@ cdef bint batch_forward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t leng
                 for i in range(length):
                     j = s * step + k * length + i
                     at = k * length + i if elements else k
-                    write_scaled(1, x + j, sets.center[k] + sets.offset[k], sets.rate[k],
-                                 1 if gamma == NULL else gamma[at], 0 if beta == NULL else beta[at], y + j)
+                    write_scaled(1, x + j, sets, k, 1 if gamma == NULL else gamma[at],
+                                 0 if beta == NULL else beta[at], y + j)
     free(base)
     return True
 
@@ -935,8 +936,7 @@ cdef CVOID stretch_gradients(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t
 
 cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
                          Py_ssize_t k, const floating* x, const floating* dy, const floating* gamma,
-                         double mean, double rate, floating* dx, double* dgamma,
-                         double* dbeta) noexcept nogil:
+                         const Sets* sets, floating* dx, double* dgamma, double* dbeta) noexcept nogil:
     """A channel in doubles, where a product may leave the range of the dtype."""
     cdef Py_ssize_t i, j, s, at
     cdef double sum_v = 0, sum_vu = 0, u, g
@@ -948,7 +948,7 @@ cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
         for i in range(length):
             j = (s * channels + k) * length + i
             at = k * length + i if elements else k
-            u = (0.5 * x[j] - 0.5 * mean) * rate * 2
+            u = normalized(x[j], sets, k)
             g = 1 if gamma == NULL else gamma[at]
             sum_v += dy[j] * g
             sum_vu += dy[j] * g * u
@@ -961,9 +961,9 @@ cdef void channel_scaled(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
         for i in range(length):
             j = (s * channels + k) * length + i
             at = k * length + i if elements else k
-            u = (0.5 * x[j] - 0.5 * mean) * rate * 2
+            u = normalized(x[j], sets, k)
             g = 1 if gamma == NULL else gamma[at]
-            dx[j] = <floating> ((dy[j] * g - sum_v - u * sum_vu) * rate)
+            dx[j] = <floating> ((dy[j] * g - sum_v - u * sum_vu) * sets.rate[k])
 
 
 cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t length, bint elements,
@@ -1023,8 +1023,7 @@ cdef bint batch_backward(Py_ssize_t samples, Py_ssize_t channels, Py_ssize_t len
     outside(channels, sets.rate, 1 / moderate(c[0]), moderate(c[0]), &bad)
     for k in range(channels if bad else 0):
         if not 1 / moderate(c[0]) <= sets.rate[k] <= moderate(c[0]):
-            channel_scaled(samples, channels, length, elements, k, x, dy, gamma,
-                           sets.center[k] + sets.offset[k], sets.rate[k], dx, dgamma, dbeta)
+            channel_scaled(samples, channels, length, elements, k, x, dy, gamma, sets, dx, dgamma, dbeta)
     free(first)
     return True
 
@@ -1110,8 +1109,8 @@ cdef class Cache:
         The function it comes from, as "batch_norm".
     x : ndarray
         The argument itself, not a copy: unchanged until the backward pass, please.
-    gamma : ndarray or None
-        As it was given.
+    gamma, beta : ndarray or None
+        As they were given.
     eps : float
     mean, var, std : ndarray, float64
         Of each set of numbers that share them: batch norm (C,), layer norm the axes that are not normalized,
@@ -1124,7 +1123,7 @@ cdef class Cache:
     cdef readonly cnp.ndarray x
     cdef readonly object gamma
     cdef readonly double eps
-    cdef readonly bint has_beta
+    cdef readonly object beta
     cdef cnp.ndarray scale       # gamma for the kernel, ones if there is only beta, else None
     cdef double* numbers         # 4 x sets: center, offset, var, rate
     cdef int lead                # axes before those that are normalized
@@ -1209,7 +1208,8 @@ cdef class Cache:
         else:
             form, stretch = (self.sets, -1), (-1, 1)
         center, offset, rate = (a.reshape(stretch) for a in (center, offset, rate))
-        result = ((self.x.reshape(form) - center) - offset) * rate
+        # Halves, because a difference may be beyond the doubles.
+        result = ((0.5 * self.x.reshape(form) - 0.5 * center) - 0.5 * offset) * rate * 2
         return result.astype(self.x.dtype).reshape((<object> self.x).shape)
 
     def __repr__(self):
@@ -1217,13 +1217,13 @@ cdef class Cache:
         return f"<cache of {self.kind}: x {x.shape} {x.dtype}, mean and std {self.shape()}>"
 
     def __reduce__(self):
-        return _restore, (self.kind, self.x, self.gamma, self.eps, self.has_beta, self.scale,
+        return _restore, (self.kind, self.x, self.gamma, self.eps, self.beta, self.scale,
                           self.statistics(), self.lead, self.sets, self.one, self.two, self.three)
 
 
-def _restore(kind, cnp.ndarray x, gamma, eps, has_beta, scale, statistics, lead, *numbers):
+def _restore(kind, cnp.ndarray x, gamma, eps, beta, scale, statistics, lead, *numbers):
     cdef Cache cache = Cache.__new__(Cache)
-    cache.kind, cache.x, cache.gamma, cache.eps, cache.has_beta = kind, x, gamma, eps, has_beta
+    cache.kind, cache.x, cache.gamma, cache.eps, cache.beta = kind, x, gamma, eps, beta
     cache.scale, cache.lead = scale, lead
     _, cache.one, cache.two, cache.three = numbers
     cache.dtype, cache.size = cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
@@ -1344,7 +1344,7 @@ def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out
     each = 1 if what == 1 else n // cnp.PyArray_DIM(x, 1) if what == 2 else n // groups
     cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps = kind, x, gamma, eps
-    cache.scale, cache.has_beta, cache.dtype, cache.size = scale, beta is not None, dtype, cnp.PyArray_SIZE(x)
+    cache.scale, cache.beta, cache.dtype, cache.size = scale, beta, dtype, cnp.PyArray_SIZE(x)
     cache.one, cache.two, cache.three, cache.lead = n // groups, groups, each, lead
     cache.reserve(outer * groups)
     sets = cache.pointers()
@@ -1382,7 +1382,7 @@ cdef object cast(cnp.ndarray like_, const double* numbers):
 
 cdef object gradients(Cache cache, cnp.ndarray dx, const double* dgamma, const double* dbeta):
     return (dx, cast(cache.scale, dgamma) if cache.gamma is not None else None,
-            cast(cache.scale, dbeta) if cache.has_beta else None)
+            cast(cache.scale, dbeta) if cache.beta is not None else None)
 
 
 def backward(dy_, Cache cache, out):
@@ -1508,7 +1508,7 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
         scale += 1
     cache = Cache.__new__(Cache)
     cache.kind, cache.x, cache.gamma, cache.eps = "batch_norm", x, gamma, eps
-    cache.scale, cache.has_beta, cache.dtype, cache.size = scale, beta is not None, dtype, cnp.PyArray_SIZE(x)
+    cache.scale, cache.beta, cache.dtype, cache.size = scale, beta, dtype, cnp.PyArray_SIZE(x)
     cache.one, cache.two, cache.three = samples, length, what == 1 and length > 1
     cache.reserve(channels)
     sets = cache.pointers()
