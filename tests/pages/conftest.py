@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import threading
-from dataclasses import dataclass, field
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +26,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--proxy-server=127.0.0.1:9",  # where nobody answers; only this machine is reached without it
 )
 DESKTOP = {"width": 1280, "height": 900}
 NOT_PAGES = ("_static", "_sources", "mathjax3")
@@ -67,7 +67,13 @@ def book():
     return HTML
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # one connection for many files
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "max-age=3600")
+        super().end_headers()
+
     def log_message(self, *args):
         pass
 
@@ -75,7 +81,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def site(book):
     """Address of the book on a free port of this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=book)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=book)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -95,55 +101,76 @@ def browser():
         browser.close()
 
 
-@dataclass
-class Visit:
-    """A page that was opened, and what happened on the way."""
-
-    page: object
-    elsewhere: list = field(default_factory=list)
-    errors: list = field(default_factory=list)
+def new_profile(browser):
+    return browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
 
 
-def open_in(browser, address):
-    """Open an address in a fresh profile; requests to other origins are noted and not let through."""
-    context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
-    visit = Visit(context.new_page())
-    origin = "file://" if address.startswith("file:") else "/".join(address.split("/")[:3])
-
-    def guard(route):
-        if route.request.url.startswith((origin, "data:", "blob:")):
-            route.continue_()
-        else:
-            visit.elsewhere.append(route.request.url)
-            route.abort()
-
-    context.route("**/*", guard)
-    visit.page.on("console", lambda m: visit.errors.append(m.text) if m.type == "error" else None)
-    visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
-    visit.page.goto(address)
-    visit.page.evaluate("() => window.MathJax?.startup?.promise")
-    return visit
-
-
-@pytest.fixture(scope="module")
-def visit(request, browser, site):
-    """One page of the book, opened once for all tests of the module."""
-    visit = open_in(browser, f"{site}/{request.param}")
-    yield visit
-    visit.page.context.close()
+@pytest.fixture(scope="session")
+def profile(browser):
+    """A profile for all tests that do not change settings: what was fetched once is there."""
+    with new_profile(browser) as profile:
+        yield profile
 
 
 @pytest.fixture
-def open_page(browser):
+def fresh_profile(browser):
+    with new_profile(browser) as profile:
+        yield profile
+
+
+class Visit:
+    """A tab, and what happened since it opened a page: errors, and requests to other origins, all in vain."""
+
+    def __init__(self, profile):
+        self.page, self.address, self.elsewhere, self.errors = profile.new_page(), "", [], []
+        self.page.on("request", self._note)
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self, address):
+        self.address, self.elsewhere, self.errors = address, [], []
+        self.page.set_viewport_size(DESKTOP)
+        self.page.emulate_media(color_scheme="light")
+        self.page.goto(address)
+        self.page.evaluate("() => window.MathJax?.startup?.promise")
+        return self
+
+    def _note(self, request):
+        home = "file:" if self.address.startswith("file:") else "/".join(self.address.split("/")[:3])
+        if not request.url.startswith((home, "data:", "blob:")):
+            self.elsewhere.append(request.url)
+
+
+@pytest.fixture(scope="session")
+def open_once(profile, site):
+    """Open a page of the book, unless it is the one that was opened last."""
+    visit = Visit(profile)
+
+    def open_(name):
+        address = f"{site}/{name}"
+        return visit if visit.address == address else visit.open(address)
+
+    return open_
+
+
+@pytest.fixture(scope="module")
+def visit(request, open_once):
+    """One page of the book after the other."""
+    return open_once(request.param)
+
+
+@pytest.fixture
+def open_page(profile):
+    """Open an address for one test."""
     opened = []
 
-    def open_(address):
-        opened.append(open_in(browser, address))
-        return opened[-1]
+    def open_(address, profile=profile):
+        opened.append(Visit(profile))
+        return opened[-1].open(address)
 
     yield open_
     for visit in opened:
-        visit.page.context.close()
+        visit.page.close()
 
 
 @cache

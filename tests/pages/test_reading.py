@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 
-def test_dark_mode_can_be_switched(site, open_page):
-    page = open_page(f"{site}/intro.html").page
+def test_dark_mode_can_be_switched(site, open_page, fresh_profile):
+    page = open_page(f"{site}/intro.html", fresh_profile).page
     color = "getComputedStyle(document.body).backgroundColor"
     seen = {page.evaluate("document.documentElement.dataset.theme"): page.evaluate(color)}
     for _ in range(2):
@@ -28,9 +28,8 @@ def test_search_finds_a_chapter(chapter, site, open_page):
 
 
 @pytest.mark.parametrize("how", ["http", "file"])
-def test_chapter_plays_its_live_figure(chapter, how, site, book, open_page):
-    address = f"{site}/{chapter}" if how == "http" else (book / chapter).as_uri()
-    visit = open_page(address)
+def test_chapter_plays_its_live_figure(chapter, how, book, open_once, open_page):
+    visit = open_once(chapter) if how == "http" else open_page((book / chapter).as_uri())
     page = visit.page
     player = page.locator(".optlab-player").first
     player.scroll_into_view_if_needed()
@@ -70,8 +69,8 @@ def test_chapter_plays_its_live_figure(chapter, how, site, book, open_page):
     assert page.locator("mjx-container").count() > 0
 
 
-def test_chapter_is_offered_as_notebook(chapter, site, open_page, book):
-    visit = open_page(f"{site}/{chapter}")
+def test_chapter_is_offered_as_notebook(chapter, open_once, book):
+    visit = open_once(chapter)
     link = visit.page.locator("a:has-text('.ipynb')").first
     response = visit.page.request.get(visit.page.evaluate("(a) => a.href", link.element_handle()))
     assert response.ok
@@ -84,8 +83,8 @@ def test_chapter_is_offered_as_notebook(chapter, site, open_page, book):
     assert code
 
 
-def test_each_claim_leads_to_its_test(chapter, site, open_page):
-    page = open_page(f"{site}/{chapter}").page
+def test_each_claim_leads_to_its_test(chapter, open_once, open_page):
+    page = open_once(chapter).page
     links = page.locator(".claim .claim-test a")
     addresses = links.evaluate_all("(links) => links.map((a) => [a.href, a.textContent])")
     assert bool(addresses) == (chapter.removesuffix(".html") in {c.name for c in ledger.chapters() if c.done})
@@ -99,8 +98,8 @@ def test_each_claim_leads_to_its_test(chapter, site, open_page):
         assert re.search(rf"^def {name}\(|pytest\.mark\.claim", "".join(shown))
 
 
-def test_ledger_shows_every_claim(site, open_page):
-    page = open_page(f"{site}/claims.html").page
+def test_ledger_shows_every_claim(open_once):
+    page = open_once("claims.html").page
     chapters = ledger.chapters()
     boxes = page.locator(".claim .admonition-title").all_inner_texts()
     assert boxes == [f"Claim {id}" for chapter in chapters for id in chapter.done]
