@@ -68,7 +68,7 @@ test-checked: .venv/installed
 	    --parallel 2
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/checked $(PYTEST) tests \
-	    --ignore=tests/claims --ignore=tests/test_homework.py --ignore=tests/test_plotting.py
+	    --ignore=tests/claims --ignore=tests/test_homework.py
 
 bench: .venv/kernels
 	@mkdir -p $(BUILD)
