@@ -425,14 +425,15 @@ cdef IVOID some_gradients(int count, Py_ssize_t n, const floating* x, const floa
     cdef floating one[4]
     cdef floating b[4]
     cdef floating d[4]
-    cdef floating g
+    cdef floating g, v
     for k in range(count):
         c[k], rate[k], b[k], d[k] = c_[k], rate_[k], b_[k], d_[k]
         one[k] = one_[k]
     for i in range(n):
         g = gamma[i]
         for k in range(count):
-            dx[k * n + i] = (dy[k * n + i] * g - one[k]) * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
+            v = dy[k * n + i] * g - one[k]
+            dx[k * n + i] = v * rate[k] + ((x[k * n + i] - c[k]) * b[k] + d[k])
 
 
 cdef CVOID rows_gradients(int count, Py_ssize_t n, const floating* x, const floating* dy,
