@@ -256,6 +256,13 @@ def drop_thebe(app):
     app.registry.css_files = [each for each in app.registry.css_files if "thebe" not in each[0]]
 
 
+def forget_compiled_modules(app, env):
+    """Modules without Python source have no page of it, but Sphinx would link to them in its list of sources."""
+    modules = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, source in modules.items() if not source]:
+        del modules[name]
+
+
 def setup(app):
     drop_thebe(app)
     app.add_node(measurement, html=(visit_measurement, None))
@@ -269,6 +276,7 @@ def setup(app):
     app.connect("env-before-read-docs", prepare)
     app.connect("env-purge-doc", forget_page)
     app.connect("env-updated", ledger_pages)
+    app.connect("env-updated", forget_compiled_modules)
     app.connect("html-collect-pages", test_pages)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("html-page-context", offer_notebook, priority=400)
