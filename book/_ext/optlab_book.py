@@ -257,7 +257,7 @@ def drop_thebe(app):
 
 
 def forget_compiled_modules(app, env):
-    """Modules without Python source have no page of it, but Sphinx would link to them in its list of sources."""
+    """Modules without Python source have no page of it, and no place in the list of sources."""
     modules = getattr(env, "_viewcode_modules", {})
     for name in [name for name, source in modules.items() if not source]:
         del modules[name]
