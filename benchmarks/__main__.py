@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _row(*cells: object) -> str:
-    widths = (-24, -18, -21, 9, 9, 7, 13, 7)
+    widths = (-28, -18, -21, 9, 9, 7, 13, 7)
     return "".join(f"{cell!s:{'<' if w < 0 else '>'}{abs(w)}}" for cell, w in zip(cells, widths, strict=True))
 
 
