@@ -243,7 +243,7 @@ def spectral_norm(
         largest = float(np.abs(w).max())
         if largest == 0:
             raise ValueError("w: expected a matrix with a singular value > 0, got zeros")
-        W = (w / np.float64(largest)).reshape(w.shape[0], -1)
+        W = (w.astype(np.float64) / largest).reshape(w.shape[0], -1)
         left = start / np.abs(start).max()
         for _ in range(rounds):
             right = _unit(W.T @ left)
@@ -296,7 +296,7 @@ def spectral_norm_backward(dy: Array, cache: SpectralNormCache) -> Array:
     w = cache.w
     dy = _like("dy", dy, w, w.shape, "the gradient of the normalized weights")
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        share = float((dy * (w / np.float64(cache.sigma))).sum())
+        share = float((dy * (w.astype(np.float64) / cache.sigma)).sum())
         dw = (dy - share * np.outer(cache.u, cache.v).reshape(w.shape)) / cache.sigma
         return dw.astype(w.dtype)
 
