@@ -116,6 +116,17 @@ def count(name: str, value: Any, *, minimum: int = 0, maximum: float = math.inf)
     return result
 
 
+def float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """float32 or float64, the native ones; None is float64, as in NumPy."""
+    try:
+        result: np.dtype[Any] = np.dtype(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected float32 or float64, got {value!r}") from error
+    if result not in (np.float32, np.float64):
+        raise TypeError(f"{name}: expected float32 or float64, got {value!r}")
+    return result
+
+
 def generator(name: str, value: Any) -> np.random.Generator:
     """A NumPy Generator, or a new one from a seed."""
     if isinstance(value, np.random.Generator):

@@ -648,13 +648,9 @@ def _weights(shape: Shape) -> tuple[int, ...]:
 
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        kind = np.dtype(dtype)
-    except TypeError as error:
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from error
-    if dtype is None or kind.char not in "fd" or not kind.isnative:
+    if dtype is None:  # which NumPy takes for float64
         raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}")
-    return kind
+    return _validation.float_dtype("dtype", dtype)
 
 
 def _fits(name: str, value: float, kind: np.dtype[Any]) -> None:

@@ -269,7 +269,7 @@ class Dense(Layer):
     ) -> None:
         super().__init__()
         shape = _validation.count("n_in", n_in, minimum=1), _validation.count("n_out", n_out, minimum=1)
-        self.dtype = _dtype(dtype)
+        self.dtype = _validation.float_dtype("dtype", dtype)
         self.W = _weights(init, shape, _validation.generator("rng", rng), self.dtype)
         self.b = np.zeros(shape[1], self.dtype) if bias else None
         self.names = ("W", "b") if bias else ("W",)
@@ -378,7 +378,7 @@ class Conv2d(Layer):
         channels = _validation.count("c_out", c_out, minimum=1), _validation.count("c_in", c_in, minimum=1)
         self.stride = _validation.count("stride", stride, minimum=1)
         self.padding = _validation.count("padding", padding)
-        self.dtype = _dtype(dtype)
+        self.dtype = _validation.float_dtype("dtype", dtype)
         self.W = _weights(init, (*channels, k, k), _validation.generator("rng", rng), self.dtype)
         self.b = np.zeros(channels[0], self.dtype) if bias else None
         self.names = ("W", "b") if bias else ("W",)
@@ -618,7 +618,7 @@ class _Norm(Layer):
         super().__init__()
         self.shape = shape
         self.eps = _validation.positive_finite("eps", eps)
-        self.dtype = _dtype(dtype)
+        self.dtype = _validation.float_dtype("dtype", dtype)
         self.gamma = np.ones(shape, self.dtype) if affine else None
         self.beta = np.zeros(shape, self.dtype) if affine else None
         self.names = ("gamma", "beta") if affine else ()
@@ -1005,7 +1005,7 @@ class Recurrent(Layer):
         n, h = _validation.count("n_in", n_in, minimum=1), _validation.count("n_hidden", n_hidden, minimum=1)
         self.layer_norm = bool(layer_norm)
         self.eps = _validation.positive_finite("eps", eps)
-        self.dtype = _dtype(dtype)
+        self.dtype = _validation.float_dtype("dtype", dtype)
         generator = _validation.generator("rng", rng)
         self.W = _weights(init, (n, h), generator, self.dtype)
         self.U = _weights(recurrent_init, (h, h), generator, self.dtype, "recurrent_init")
@@ -1364,16 +1364,6 @@ def _array(name: str, value: Any, dtype: np.dtype[Any] | None) -> Array:
     if type(value) is np.ndarray:
         raise TypeError(f"{name}: expected {wanted}, got {value.dtype}")
     return _array(name, value.view(np.ndarray), dtype)
-
-
-def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        result = np.dtype(dtype)
-    except TypeError as error:
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from error
-    if result not in (SINGLE, DOUBLE):
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}")
-    return result
 
 
 def _weights(

@@ -12,20 +12,10 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.math cimport log1p
 
-from ._clones cimport CVOID, IVOID
+from ._clones cimport CVOID, IVOID, SUMS
 
 cnp.import_array()
 
-
-cdef extern from *:
-    """
-    #if defined(__GNUC__) && !defined(__clang__) && !defined(OPTLAB_CHECKED)
-    #define OPTLAB_SUMS OPTLAB_CLONES __attribute__((optimize("associative-math"))) void
-    #else
-    #define OPTLAB_SUMS OPTLAB_CLONES void
-    #endif
-    """
-    ctypedef void SUMS "OPTLAB_SUMS"
 
 cdef enum:
     LANES = 32       # maxima side by side; shorter rows are too short for vectors

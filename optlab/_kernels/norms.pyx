@@ -27,7 +27,7 @@ from libc.math cimport fabs, frexp, ldexp, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from ._clones cimport CVOID, IVOID
+from ._clones cimport CVOID, IVOID, SUMS
 
 cnp.import_array()
 
@@ -39,11 +39,6 @@ cdef extern from *:
     #else
     #define OPTLAB_APART __restrict__
     #endif
-    #if defined(__GNUC__) && !defined(__clang__) && !defined(OPTLAB_CHECKED)
-    #define OPTLAB_SUMS OPTLAB_CLONES __attribute__((optimize("associative-math"))) void
-    #else
-    #define OPTLAB_SUMS OPTLAB_CLONES void
-    #endif
     """
     # A lock costs as much as a thousand numbers: only longer work lets other threads run.
     ctypedef struct PyThreadState:
@@ -53,7 +48,6 @@ cdef extern from *:
     # Pointers to memory that nothing else in the function points to.
     ctypedef float* apart32 "float* OPTLAB_APART"
     ctypedef double* apart64 "double* OPTLAB_APART"
-    ctypedef void SUMS "OPTLAB_SUMS"
 
 ctypedef fused apart:
     apart32
@@ -266,15 +260,10 @@ cdef void write_scaled(Py_ssize_t n, const floating* x, const Sets* sets, Py_ssi
 # Rows ------------------------------------------------------------------------------------------------------
 
 cdef void long_row(Py_ssize_t n, const floating* x, double eps, Sets* sets, Py_ssize_t r) noexcept nogil:
-    """The statistics of a row in parts."""
-    cdef Py_ssize_t i, end
-    cdef floating c = 0
-    cdef double first, second, base, offset, square
-    for i in range(0, n, 4096):  # PART
-        end = min(PART, n - i)
-        moments(1, end, x + i, &c, &first, &second)
-        merge(i, end, &c, &first, &second, &base, &offset, &square)
-    settle(c, 1, n, &base, &offset, &square, eps, <apart64> (sets.center + r), <apart64> (sets.offset + r),
+    """The statistics of a row in parts: it is the stretch of one sample and one channel."""
+    cdef double base, offset, square
+    stretches(1, 1, n, n, x, &base, &offset, &square)
+    settle(x[0], 1, n, &base, &offset, &square, eps, <apart64> (sets.center + r), <apart64> (sets.offset + r),
            <apart64> (sets.var + r), <apart64> (sets.rate + r))
 
 
@@ -823,7 +812,7 @@ cdef CVOID affine(Py_ssize_t channels, Py_ssize_t of, bint elements, Py_ssize_t 
     cdef const double* center = sets.center + first
     cdef const double* offset = sets.offset + first
     cdef const double* rate = sets.rate + first
-    if of == 1 and gamma != NULL and beta != NULL:
+    if of == 1 and gamma != NULL:
         for k in range(channels):
             g = rate[k] * gamma[first + k]
             c[k] = <floating> center[k]
@@ -1125,7 +1114,8 @@ cdef class Cache:
     cdef readonly object gamma
     cdef readonly double eps
     cdef readonly object beta
-    cdef cnp.ndarray scale       # gamma for the kernel, ones if there is only beta, else None
+    # gamma and beta for the kernel: ones or zeros in place of one that is missing, None without both.
+    cdef cnp.ndarray scale, shift
     cdef double* numbers         # 4 x sets: center, offset, var, rate
     cdef int lead                # axes before those that are normalized
     cdef int dtype               # of x, as it was
@@ -1138,7 +1128,7 @@ cdef class Cache:
     def __init__(self):
         raise TypeError("Cache: expected a normalization to make it, got a call")
 
-    cdef bint fits(self) noexcept:
+    cdef bint unchanged(self) noexcept:
         """Whether the arrays still are what they were: Python can reshape and resize them in place."""
         if cnp.PyArray_TYPE(self.x) != self.dtype or cnp.PyArray_SIZE(self.x) != self.size:
             return False
@@ -1184,7 +1174,7 @@ cdef class Cache:
     @property
     def intact(self):
         """Whether x and gamma still have the dtype and size they had."""
-        return self.fits()
+        return self.unchanged()
 
     @property
     def mean(self):
@@ -1300,61 +1290,75 @@ cdef inline void done_with(PyThreadState* state) noexcept:
         PyEval_RestoreThread(state)
 
 
-cdef inline bint valid(double eps) noexcept:
-    return 0 < eps < 1e308
+cdef inline bint ready(object x, double eps) noexcept:
+    """Whether x is an array of floats in C order, not empty, and eps in its range."""
+    return ((fits(x, cnp.NPY_FLOAT32) or fits(x, cnp.NPY_FLOAT64)) and cnp.PyArray_SIZE(<cnp.ndarray> x) > 0
+            and 0 < eps < 1e308)
+
+
+cdef Cache prepare(str kind, cnp.ndarray x, object gamma, object beta, double eps, int lead, cnp.ndarray y,
+                   int* what):
+    """A cache with gamma and beta for the kernel, and what they are (`parameter`), 3 for none; None if one
+    does not fit, or shares memory with y."""
+    cdef Cache cache = Cache.__new__(Cache)
+    cdef cnp.ndarray given
+    cdef int i
+    what[0] = 3
+    for some in (gamma, beta):
+        if some is None:
+            continue
+        i = parameter(x, some, lead)
+        if not i or (what[0] != 3 and i != what[0]) or shares(y, some):
+            return None
+        what[0] = i
+    cache.kind, cache.x, cache.gamma, cache.beta, cache.eps, cache.lead = kind, x, gamma, beta, eps, lead
+    cache.dtype, cache.size = cnp.PyArray_TYPE(x), cnp.PyArray_SIZE(x)
+    if what[0] != 3:
+        cache.scale, cache.shift = gamma, beta
+        given = gamma if beta is None else beta
+        if gamma is None:
+            cache.scale = like(given)
+            cache.scale.fill(1)
+        elif beta is None:
+            cache.shift = like(given)
+            cache.shift.fill(0)
+    return cache
 
 
 def rows(str kind, x_, gamma, beta, int lead, Py_ssize_t groups, double eps, out):
     """Normalize rows: the axes from `lead` on, cut into groups. None if an argument does not fit."""
-    cdef cnp.ndarray x, y, scale = None, shift = None
-    cdef int dtype, ndim, i, what = 3
+    cdef cnp.ndarray x, y
+    cdef int i, what
     cdef Py_ssize_t outer = 1, n = 1, each
     cdef Cache cache
     cdef Sets sets
-    if not cnp.PyArray_CheckExact(x_):
+    if not ready(x_, eps):
         return None
     x = x_
-    dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
-    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x)
-            and 0 <= lead < ndim and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+    if not 0 <= lead < cnp.PyArray_NDIM(x):
         return None
     for i in range(lead):
         outer *= cnp.PyArray_DIM(x, i)
-    for i in range(lead, ndim):
+    for i in range(lead, cnp.PyArray_NDIM(x)):
         n *= cnp.PyArray_DIM(x, i)
     if groups != 1 and (groups < 1 or cnp.PyArray_DIM(x, 1) % groups):
         return None
     y = result(out, x, x)
     if y is None:
         return None
-    if gamma is not None:
-        what = parameter(x, gamma, lead)
-        scale = gamma if what else None
-    if what and beta is not None:
-        i = parameter(x, beta, lead)
-        if not i or (gamma is not None and i != what):
-            return None
-        what, shift = i, beta
-    if not what or shares(y, scale) or shares(y, shift):
+    cache = prepare(kind, x, gamma, beta, eps, lead, y, &what)
+    if cache is None:
         return None
-    if scale is None and shift is not None:
-        scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
-        scale += 1
-    elif shift is None and scale is not None:
-        shift = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(scale), cnp.PyArray_DIMS(scale), dtype, 0)
     each = 1 if what == 1 else n // cnp.PyArray_DIM(x, 1) if what == 2 else n // groups
-    cache = Cache.__new__(Cache)
-    cache.kind, cache.x, cache.gamma, cache.eps = kind, x, gamma, eps
-    cache.scale, cache.beta, cache.dtype, cache.size = scale, beta, dtype, cnp.PyArray_SIZE(x)
-    cache.one, cache.two, cache.three, cache.lead = n // groups, groups, each, lead
+    cache.one, cache.two, cache.three = n // groups, groups, each
     cache.reserve(outer * groups)
     sets = cache.pointers()
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* yp = cnp.PyArray_DATA(y)
-    cdef void* gp = NULL if scale is None else cnp.PyArray_DATA(scale)
-    cdef void* bp = NULL if shift is None else cnp.PyArray_DATA(shift)
+    cdef void* gp = NULL if cache.scale is None else cnp.PyArray_DATA(cache.scale)
+    cdef void* bp = NULL if cache.shift is None else cnp.PyArray_DATA(cache.shift)
     cdef PyThreadState* state = let_others(cnp.PyArray_SIZE(x))
-    if dtype == cnp.NPY_FLOAT32:
+    if cache.dtype == cnp.NPY_FLOAT32:
         rows_forward(cache.sets, cache.one, groups, each, <const float*> xp, <const float*> gp,
                      <const float*> bp, eps, &sets, <float*> yp)
     else:
@@ -1401,7 +1405,7 @@ def backward(dy_, Cache cache, out):
     if not fits(dy_, dtype):
         return None
     dy = dy_
-    if not (same_shape(dy, x) and cnp.PyArray_ISCARRAY_RO(x) and cache.fits()):
+    if not (same_shape(dy, x) and cnp.PyArray_ISCARRAY_RO(x) and cache.unchanged()):
         return None
     dx = result(out, x, dy)
     if dx is None:
@@ -1454,21 +1458,19 @@ def inference(x, gamma, beta, mean, var, double eps, out):
 
 cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum, bint unbiased, bint known,
                         out):
-    cdef cnp.ndarray x, y, scale = None, shift = None, first, second
-    cdef int dtype, ndim, i, what = 3
+    cdef cnp.ndarray x, y, first, second
+    cdef int i, what
     cdef Py_ssize_t samples, channels, length = 1, count
     cdef Cache cache
     cdef Sets sets
     cdef bint done, negative
-    if not cnp.PyArray_CheckExact(x_):
+    if not ready(x_, eps):
         return None
     x = x_
-    dtype, ndim = cnp.PyArray_TYPE(x), cnp.PyArray_NDIM(x)
-    if not ((dtype == cnp.NPY_FLOAT32 or dtype == cnp.NPY_FLOAT64) and cnp.PyArray_ISCARRAY_RO(x)
-            and ndim >= 2 and cnp.PyArray_SIZE(x) > 0 and valid(eps)):
+    if cnp.PyArray_NDIM(x) < 2:
         return None
     samples, channels = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    for i in range(2, ndim):
+    for i in range(2, cnp.PyArray_NDIM(x)):
         length *= cnp.PyArray_DIM(x, i)
     count = samples * length
     if not known and (count < 2 or not 0 <= momentum <= 1):
@@ -1476,18 +1478,11 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
     y = result(out, x, x)
     if y is None:
         return None
-    if gamma is not None:
-        what = parameter(x, gamma, 1)
-        scale = gamma if what else None
-    if what and beta is not None:
-        i = parameter(x, beta, 1)
-        if not i or (gamma is not None and i != what):
-            return None
-        what, shift = i, beta
-    if not what or shares(y, scale) or shares(y, shift):
+    cache = prepare("batch_norm", x, gamma, beta, eps, 1, y, &what)
+    if cache is None:
         return None
     if mean is not None or var is not None:
-        if not (fits(mean, dtype) and fits(var, dtype)):
+        if not (fits(mean, cache.dtype) and fits(var, cache.dtype)):
             return None
         first, second = mean, var
         if not parameter(x, first, 1) or not same_shape(first, second) or cnp.PyArray_NDIM(first) != 1:
@@ -1495,47 +1490,41 @@ cdef object channels_of(x_, gamma, beta, double eps, mean, var, double momentum,
         if shares(y, first) or shares(y, second):
             return None
         if not known:
-            if not (cnp.PyArray_ISWRITEABLE(first) and cnp.PyArray_ISWRITEABLE(second)) or shares(first,
-                                                                                                  second):
+            if not (cnp.PyArray_ISWRITEABLE(first) and cnp.PyArray_ISWRITEABLE(second)):
                 return None
-            if shares(first, x) or shares(first, scale) or shares(first, shift):
+            if shares(first, second):
                 return None
-            if shares(second, x) or shares(second, scale) or shares(second, shift):
-                return None
+            for some in (first, second):
+                if shares(some, x) or shares(some, gamma) or shares(some, beta):
+                    return None
     elif known:
         return None
-    if scale is None and shift is not None:
-        scale = cnp.PyArray_ZEROS(cnp.PyArray_NDIM(shift), cnp.PyArray_DIMS(shift), dtype, 0)
-        scale += 1
-    cache = Cache.__new__(Cache)
-    cache.kind, cache.x, cache.gamma, cache.eps = "batch_norm", x, gamma, eps
-    cache.scale, cache.beta, cache.dtype, cache.size = scale, beta, dtype, cnp.PyArray_SIZE(x)
     cache.one, cache.two, cache.three = samples, length, what == 1 and length > 1
     cache.reserve(channels)
     sets = cache.pointers()
     cdef void* xp = cnp.PyArray_DATA(x)
     cdef void* yp = cnp.PyArray_DATA(y)
-    cdef void* gp = NULL if scale is None else cnp.PyArray_DATA(scale)
-    cdef void* bp = NULL if shift is None else cnp.PyArray_DATA(shift)
+    cdef void* gp = NULL if cache.scale is None else cnp.PyArray_DATA(cache.scale)
+    cdef void* bp = NULL if cache.shift is None else cnp.PyArray_DATA(cache.shift)
     cdef void* mp = NULL if mean is None else cnp.PyArray_DATA(first)
     cdef void* vp = NULL if mean is None else cnp.PyArray_DATA(second)
     cdef double more = <double> count / (count - 1) if unbiased and count > 1 else 1
     if known:
-        if dtype == cnp.NPY_FLOAT32:
+        if cache.dtype == cnp.NPY_FLOAT32:
             negative = take(channels, <const float*> mp, <const float*> vp, eps, &sets)
         else:
             negative = take(channels, <const double*> mp, <const double*> vp, eps, &sets)
         if negative:
             return None
     cdef PyThreadState* state = let_others(cnp.PyArray_SIZE(x))
-    if dtype == cnp.NPY_FLOAT32:
+    if cache.dtype == cnp.NPY_FLOAT32:
         done = batch_forward(samples, channels, length, cache.three, <const float*> xp, <const float*> gp,
                              <const float*> bp, eps, known, &sets, <float*> yp)
     else:
         done = batch_forward(samples, channels, length, cache.three, <const double*> xp, <const double*> gp,
                              <const double*> bp, eps, known, &sets, <double*> yp)
     if done and not known and mp != NULL:
-        if dtype == cnp.NPY_FLOAT32:
+        if cache.dtype == cnp.NPY_FLOAT32:
             update(channels, momentum, more, &sets, <float*> mp, <float*> vp)
         else:
             update(channels, momentum, more, &sets, <double*> mp, <double*> vp)

@@ -1,4 +1,7 @@
-"""What is wrong with the arguments, after the kernels have refused them; or lists made arrays."""
+"""What is wrong with the arguments, after the kernels have refused them; or lists made arrays.
+
+And the backward passes, which differ in nothing but the kind of their cache.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _validation
+from .._kernels import norms as kernels
+from .._kernels.norms import Cache
 
 Array = NDArray[Any]
 
@@ -108,15 +113,24 @@ def gradient(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | N
     return array, place(out, x, array)
 
 
+def backward(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | None, Array | None]:
+    """The gradients, or an error for what the kernel has refused."""
+    if type(cache) is not Cache or cache.kind != kind:
+        cache_of(kind, cache)
+    result = kernels.backward(dy, cache, out)
+    if result is None:
+        array, place_ = gradient(kind, dy, cache, out)
+        result = kernels.backward(array, cache, place_)
+        assert result is not None
+        if out is not None:
+            result = (out, *result[1:])
+    return result
+
+
 def cache_of(kind: str, cache: Any, name: str = "cache") -> None:
     """The cache is not one of `kind`."""
     got = f"one of {cache.kind}" if hasattr(cache, "kind") else type(cache).__name__
     raise TypeError(f"{name}: expected one of {kind}, got {got}")
-
-
-def moving_share(value: Any) -> float:
-    """The momentum of running statistics."""
-    return _validation.share("momentum", value)
 
 
 def statistics(x: Array, names: tuple[str, str], values: tuple[Any, Any], change: bool) -> list[Array]:

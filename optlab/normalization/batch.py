@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _validation
 from .._kernels import norms as kernels
 from .._kernels.norms import Cache
 from . import _arguments
@@ -107,7 +108,7 @@ def batch_norm(
     x = _arguments.samples(x)
     _arguments.several(x)
     gamma, beta = _arguments.parameters(x, gamma, beta, _arguments.channel_shapes(x))
-    eps, momentum = _arguments.positive_eps(eps), _arguments.moving_share(momentum)
+    eps, momentum = _arguments.positive_eps(eps), _validation.share("momentum", momentum)
     running: list[Array] = []
     if running_mean is not None or running_var is not None:
         names, given = ("running_mean", "running_var"), (running_mean, running_var)
@@ -182,16 +183,7 @@ def batch_norm_backward(
     >>> dx.ravel().round(4), dgamma.round(4), dbeta
     (array([ 0.1763, -0.2204,  0.0441]), array([-0.9258]), None)
     """
-    if type(cache) is not Cache or cache.kind != "batch_norm":
-        _arguments.cache_of("batch_norm", cache)
-    result = kernels.backward(dy, cache, out)
-    if result is None:
-        array, place = _arguments.gradient("batch_norm", dy, cache, out)
-        result = kernels.backward(array, cache, place)
-        assert result is not None
-        if out is not None:
-            result = (out, *result[1:])
-    return result
+    return _arguments.backward("batch_norm", dy, cache, out)
 
 
 def batch_norm_inference(

@@ -267,7 +267,7 @@ def layer_norm_backward(
     >>> dx.round(4), dgamma.round(4), dbeta
     (array([[ 0.1763, -0.2204,  0.0441]]), array([-0.9258,  0.    ,  0.    ]), array([1., 0., 0.]))
     """
-    return _backward("layer_norm", dy, cache, out)
+    return _arguments.backward("layer_norm", dy, cache, out)
 
 
 def instance_norm_backward(
@@ -298,7 +298,7 @@ def instance_norm_backward(
     >>> dx.round(4), dgamma.round(4), dbeta
     (array([[[ 0.1763, -0.2204,  0.0441]]]), array([-0.9258]), None)
     """
-    return _backward("instance_norm", dy, cache, out)
+    return _arguments.backward("instance_norm", dy, cache, out)
 
 
 def group_norm_backward(
@@ -328,7 +328,7 @@ def group_norm_backward(
     >>> group_norm_backward(np.array([[1.0, 0.0, 0.0]]), cache)[0].round(4)
     array([[ 0.1763, -0.2204,  0.0441]])
     """
-    return _backward("group_norm", dy, cache, out)
+    return _arguments.backward("group_norm", dy, cache, out)
 
 
 def _grouped(
@@ -368,19 +368,6 @@ def _again(
     result = kernels.rows(kind, x, gamma, beta, lead, groups, eps, place)
     assert result is not None
     return result if out is None else (out, result[1])
-
-
-def _backward(kind: str, dy: Any, cache: Any, out: Any) -> tuple[Array, Array | None, Array | None]:
-    if type(cache) is not Cache or cache.kind != kind:
-        _arguments.cache_of(kind, cache)
-    result = kernels.backward(dy, cache, out)
-    if result is None:
-        array, place = _arguments.gradient(kind, dy, cache, out)
-        result = kernels.backward(array, cache, place)
-        assert result is not None
-        if out is not None:
-            result = (out, *result[1:])
-    return result
 
 
 def _eps(value: Any) -> float:

@@ -306,25 +306,30 @@ def spectral_norm_backward(dy: Array, cache: SpectralNormCache) -> Array:
 
 def _weights(name: str, value: Array) -> Array:
     """An array of float32 or float64, not empty, with one axis or more."""
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
-    if value.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name}: expected float32 or float64, got {value.dtype}")
-    if value.ndim == 0 or value.size == 0:
-        raise ValueError(f"{name}: expected numbers, got shape {value.shape}")
-    return value if type(value) is np.ndarray else value.view(np.ndarray)
+    array = _plain(name, value)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name}: expected numbers, got shape {array.shape}")
+    return array
 
 
 def _like(name: str, value: Array, weights: Array, shape: tuple[int, ...], what: str) -> Array:
     """An array of that shape with the dtype of the weights."""
     if isinstance(value, np.floating):  # what arithmetic makes of arrays without axes
         value = np.asarray(value)
+    array = _plain(name, value)
+    if array.dtype != weights.dtype:
+        raise TypeError(f"{name}: expected {weights.dtype} as the weights have, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, {what}, got {array.shape}")
+    return array
+
+
+def _plain(name: str, value: Array) -> Array:
+    """An array, without what its subclass may do differently."""
     if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
-    if value.dtype != weights.dtype:
-        raise TypeError(f"{name}: expected {weights.dtype} as the weights have, got {value.dtype}")
-    if value.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, {what}, got {value.shape}")
     return value if type(value) is np.ndarray else value.view(np.ndarray)
 
 
